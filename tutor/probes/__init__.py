@@ -1,0 +1,1 @@
+"""The questions that exercises ask: one module per assignment, none of which knows an answer."""
