@@ -1,0 +1,197 @@
+"""The replay: a clean notebook passes, and each planted fault is caught in its cell."""
+
+import re
+import shutil
+
+import nbformat
+import pytest
+
+from grading import notebooks, replay
+
+from .conftest import POINTS, as_png
+from .test_notebooks import cell, edit
+
+MOVED = [*POINTS[:2], (60, 50), *POINTS[3:]]  # one data point of five, by ten pixels
+
+
+def stale(data):
+    cell(data, "picture")["outputs"][0]["data"]["image/png"] = as_png(MOVED)
+
+
+def without_picture(data):
+    output = cell(data, "picture")["outputs"][0]
+    output["data"] = {"text/plain": output["data"]["text/plain"]}
+
+
+def warning(data):
+    cell(data, "silent")["source"] = ["import warnings\n", "warnings.warn('old')\n", "value += 1"]
+
+
+def never_run(data):
+    cell(data, "printed").update(outputs=[], execution_count=None)
+
+
+# What is planted in the stored file → the test that must fail. Cells count from 0, code only.
+RUN_FAULTS = {
+    "digit": (lambda data: cell(data, "printed")["outputs"][0].update(text=["1.4143\n"]), "Cell 1"),
+    "stale": (stale, "Cell 3"),
+    "nopicture": (without_picture, "Cell 3"),
+    "neverrun": (never_run, "gate"),
+    "noise": (lambda data: cell(data, "silent").update(source="print('more')"), "Cell 4"),
+    "warning": (warning, "Cell 4"),
+    "kind": (lambda data: cell(data, "result")["outputs"][0].update(
+        output_type="display_data") or cell(data, "result")["outputs"][0].pop("execution_count"),
+        "Cell 2"),
+    "missing": (lambda data: cell(data, "result").update(source="None"), "Cell 2"),
+    "metadata": (lambda data: cell(data, "picture")["outputs"][0].update(
+        metadata={"image/png": {"alt": "another"}}), "Cell 3"),
+    "error": (lambda data: cell(data, "silent").update(source="1 / 0"), "Cell 4"),
+}
+
+
+@pytest.fixture(scope="session")
+def failures(executed, tmp_path_factory):
+    """Spoiled file's name → its failed tests, and the whole text of one replay of them all."""
+    folder = tmp_path_factory.mktemp("spoiled")
+    for name, (spoil, _) in RUN_FAULTS.items():
+        edit(shutil.copy(executed, folder / f"{name}.ipynb"), spoil)
+    paths = [shutil.copy(executed, folder / "clean.ipynb"), *sorted(folder.glob("*.ipynb"))]
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        assert replay.replay(sorted({*paths}), workers=2, output=file) == 1
+    text = log.read_text(encoding="utf-8")
+    found = re.findall(r"^(?:FAILED|ERROR) .*?(\w+)\.ipynb::(gate|Cell \d+)", text, re.MULTILINE)
+    return found, text
+
+
+def test_each_planted_fault_fails_in_its_cell_and_nothing_else(failures):
+    found, text = failures
+    wanted = {(name, where) for name, (_, where) in RUN_FAULTS.items()}
+    assert set(found) == wanted and len(found) == len(RUN_FAULTS), text
+
+
+def test_the_report_says_what_differs_and_counts(failures):
+    _, text = failures
+    for sentence in ("the pictures differ (RMS", "was never run", "1.4143", "metadata differ",
+                     "Unexpected output fields", "this run gave ['execute_result"):
+        assert sentence in text, sentence
+    files = len(RUN_FAULTS) + 1
+    assert f"of {files} notebooks" in text and f"of {5 * files} cells" in text
+    assert "skipped 0" in text
+
+
+def test_a_clean_notebook_passes_and_everything_is_counted(executed, capfd):
+    assert replay.replay([executed]) == 0
+    out = capfd.readouterr().out
+    pictures = replay.stored_counts(notebooks.read(executed))["pictures"]
+    assert pictures > 0
+    assert (f"compared 1 of 1 notebooks, 5 of 5 cells, 3 of 3 outputs, {pictures} of {pictures} "
+            "pictures; skipped 0") in out
+
+
+def test_a_replay_that_compares_no_picture_fails_unless_told(tmp_path, capfd):
+    path = tmp_path / "text.ipynb"
+    cells = [nbformat.v4.new_code_cell("print(1)", id="one")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    notebooks.execute([path])
+    assert replay.replay([path]) == 1
+    assert "replay: no pictures compared" in capfd.readouterr().out
+    assert replay.replay([path], pictures=False) == 0
+
+
+def test_cells_after_an_endless_loop_are_not_taken_for_replayed(clean, monkeypatch, capfd):
+    edit(clean, lambda data: cell(data, "picture").update(source="while True: pass"))
+    monkeypatch.setattr(notebooks, "CELL_TIMEOUT", 1)
+    assert replay.replay([clean]) == 1
+    out = capfd.readouterr().out
+    assert "Timeout of 1 seconds exceeded" in out
+    assert "4 of 5 cells" in out and "not everything that is stored was compared" in out
+
+
+def test_no_notebook_and_a_broken_one_fail(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks, "course_notebooks", list)
+    assert replay.main() == 1
+    (tmp_path / "bad.ipynb").write_text("{")
+    assert replay.main([tmp_path / "bad.ipynb"]) == 1
+    assert "Cannot read bad.ipynb" in capsys.readouterr().err
+
+
+# --- the gate on the file alone ---------------------------------------------------------------
+
+STATIC_FAULTS = {
+    "never run": (never_run, "cell 3 (id printed): was never run"),
+    "order": (lambda data: cell(data, "result").update(execution_count=7), "ran as number 7"),
+    "swapped": (lambda data: data["cells"].insert(2, data["cells"].pop(3)), "ran as number 3"),
+    "skip tag": (lambda data: cell(data, "printed")["metadata"].update(tags=["skip-execution"]),
+                 "the tag 'skip-execution'"),
+    "nbval tag": (lambda data: cell(data, "printed")["metadata"].update(
+        tags=["nbval-ignore-output"]), "the tag 'nbval-ignore-output'"),
+    "comment": (lambda data: cell(data, "printed").update(source="# NBVAL_SKIP\nprint(1)"),
+                "a comment NBVAL_"),
+    "empty": (lambda data: cell(data, "silent").update(source=""), "an empty code cell"),
+    "error": (lambda data: cell(data, "silent").update(outputs=[
+        {"output_type": "error", "ename": "E", "evalue": "", "traceback": []}]), "ends in E"),
+    "address": (lambda data: cell(data, "printed")["outputs"][0].update(
+        text="<object at 0x7f1234567890>\n"), "an address in an output"),
+    "path": (lambda data: cell(data, "printed")["outputs"][0].update(text="/home/x/a.py\n"),
+             "a path in an output"),
+    "widget": (lambda data: cell(data, "result")["outputs"][0]["data"].update(
+        {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}), "cannot be compared"),
+    "no code": (lambda data: data["cells"].__delitem__(slice(1, None)), "has no code cell"),
+}
+
+
+def test_a_clean_file_has_no_static_fault(clean):
+    assert replay.static_faults(notebooks.read(clean)) == []
+
+
+@pytest.mark.parametrize("name", STATIC_FAULTS)
+def test_a_static_fault_is_caught(clean, name):
+    spoil, message = STATIC_FAULTS[name]
+    edit(clean, spoil)
+    faults = replay.static_faults(notebooks.read(clean))
+    assert any(message in fault for fault in faults), faults
+
+
+# --- released assignments -----------------------------------------------------------------------
+
+STUB = 'def double(x):\n    raise NotImplementedError("double：请解答 / double: write it")'
+SOLVED = "def double(x):\n    ### BEGIN SOLUTION\n    return x + x\n    ### END SOLUTION"
+
+
+def assignment(answer, example="double", check="assert double(2) == 4", outputs=()):
+    def code(source, **flags):
+        nbgrader = {"grade_id": "double", "solution": False, "grade": False, **flags}
+        cell = nbformat.v4.new_code_cell(source, metadata={"nbgrader": nbgrader})
+        return cell
+    cells = [code("one = 1", grade_id="setup"), code(answer, solution=True),
+             code(example, grade_id="example"), code(check, grade=True, grade_id="check-double")]
+    cells[0].outputs = list(outputs)
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+STREAM = nbformat.v4.new_output("stream", name="stdout", text="4")
+RELEASES = {
+    "clean": (assignment(STUB), None),
+    "solved": (assignment("def double(x):\n    return  x+x"), "left of the solution: returnx+x"),
+    "marked": (assignment(STUB + "\n    ### END SOLUTION"), "END SOLUTION"),
+    "unnamed": (assignment("def double(x):\n    raise NotImplementedError"), "naming it"),
+    "passes": (assignment(STUB, check="assert True"), "passes an unsolved exercise"),
+    "breaks": (assignment(STUB, example="1 / 0"), "ZeroDivisionError"),
+    "output": (assignment(STUB, outputs=[STREAM]), "an output is left"),
+}
+
+
+@pytest.fixture(scope="session")
+def releases():
+    source = assignment(SOLVED)
+    return {name: replay.released_faults(nb, source) for name, (nb, _) in RELEASES.items()}
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_released_assignment(releases, name):
+    faults, counts = releases[name]
+    message = RELEASES[name][1]
+    assert (faults == []) if message is None else any(message in fault for fault in faults), faults
+    if name == "clean":
+        assert counts == {"cells": 3, "stubs": 1, "checks": 1, "lines": 1}
