@@ -23,10 +23,10 @@ def public_keys(assignment: str, root: Path = ROOT) -> dict:
     }
 
 
-def main(root: Path = ROOT) -> int:
-    """Write tutor/keys/*.json for every assignment; returns an exit code."""
+def main(only: str | None = None, root: Path = ROOT) -> int:
+    """Write tutor/keys/*.json for every assignment, or for one; returns an exit code."""
     written = 0
-    for assignment in assignments(root):
+    for assignment in [only] if only else assignments(root):
         made = public_keys(assignment, root)
         path = root / "tutor" / "keys" / f"{assignment}.json"
         text = json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -41,6 +41,10 @@ class _Largest(TorchDispatchMode):
         super().__init__()
         self.value = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # True, the default, makes the first operation import torch._dynamo: seconds
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for made in result if isinstance(result, list | tuple) else (result,):

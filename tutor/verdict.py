@@ -101,7 +101,8 @@ def judge(
         found = difference(yours, expected)
         points = facet.points if found is None and blocked is None else 0.0
         lines[facet.name] = FacetVerdict(facet, yours, expected, found, blocked, points)
-    named = None if note else name_misconception(evidence, key, misconceptions)
+    wrong = [n for n, line in lines.items() if not line.passed and line.blocked is None]
+    named = None if note else name_misconception(evidence, key, misconceptions, wrong)
     return Verdict(exercise, tuple(lines.values()), named, note)
 
 
@@ -110,13 +111,12 @@ def _earned(line: FacetVerdict) -> bool:
 
 
 def name_misconception(
-    evidence: Evidence, key: Evidence, misconceptions: list[Misconception]
+    evidence: Evidence, key: Evidence, misconceptions: list[Misconception], wrong: list[str]
 ) -> Misconception | None:
-    """The misconception whose evidence explains a wrong facet; None if none does.
+    """The misconception whose evidence explains one of the ``wrong`` facets; None if none does.
 
     Of several, the one that agrees with the evidence on most facets, right ones included.
     """
-    wrong = [name for name in key if difference(evidence.get(name, MISSING), key[name])]
 
     def agrees(candidate: Misconception, name: str) -> bool:
         mine, theirs = evidence.get(name, MISSING), candidate.evidence[name]

@@ -1,5 +1,8 @@
 """Probes are asked in a known state, and what breaks leaves what was seen before."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +94,18 @@ def test_the_engine_is_counted_by_whatever_name_it_is_called():
         "jacfwd": 6,
     }
     assert passes.value == 6
+
+
+def test_counting_tensors_does_not_import_dynamo():
+    code = (
+        "import sys, torch\n"
+        "from tutor.counting import largest_tensor\n"
+        "with largest_tensor() as largest:\n"
+        "    torch.zeros(3) + 1\n"
+        "print(largest.value, 'torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "3 False\n"
 
 
 def test_the_largest_tensor_is_seen():

@@ -101,6 +101,13 @@ def test_a_misconception_is_named_as_itself():
     assert judge(TASK, KEY | {"value": observe(3 * a)}, KEY, known).misconception is None
 
 
+def test_a_facet_that_has_to_wait_names_nothing():
+    dirty = wrong("dirty", clean=observe(False))
+    evidence = KEY | {"value": observe(3 * a), "clean": observe(False)}
+    assert judge(TASK, evidence, KEY, [dirty]).misconception is None
+    assert judge(TASK, dirty.evidence, KEY, [dirty]).misconception is dirty
+
+
 def test_an_error_with_another_message_is_another_error():
     evidence = KEY | {"value": {"raises": "RuntimeError", "message": "something else"}}
     assert judge(TASK, evidence, KEY, [CRASH]).misconception is None
