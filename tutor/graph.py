@@ -27,7 +27,10 @@ class Graph:
 
     def __init__(self, outputs, names):
         self.nodes, self.edges, self._kinds = [], [], []
-        self._name_of = {get_gradient_edge(tensor): name for name, tensor in names.items()}
+        tracked = {name: tensor for name, tensor in names.items() if tensor.requires_grad}
+        self._name_of = {get_gradient_edge(tensor): name for name, tensor in tracked.items()}
+        # By identity: a leaf that was frozen after the forward pass has no edge any more.
+        self._leaf_of = {id(tensor): name for name, tensor in names.items()}
         self._walk(outputs)
 
     def _walk(self, outputs):
@@ -67,7 +70,7 @@ class Graph:
         variable = getattr(node, "variable", None)
         if variable is None:
             return node.name().rpartition("::")[2], "node"
-        name = self._name_of.get(get_gradient_edge(variable), "")
+        name = self._leaf_of.get(id(variable), "")
         return f"{name} {_shape(variable)}".strip(), "leaf"
 
     @property
@@ -125,5 +128,4 @@ def draw(*outputs, names=None):
                 f"draw() 的第 {i} 个张量不需要梯度，它没有计算图。"
                 f" / Tensor {i} of draw() requires no grad, so it has no graph."
             )
-    in_graph = {name: t for name, t in (names or {}).items() if t.requires_grad}
-    return Graph(outputs, in_graph)
+    return Graph(outputs, names or {})

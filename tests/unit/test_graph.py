@@ -92,6 +92,12 @@ def test_it_draws_under_no_grad_and_names_without_grad_are_ignored(x):
         assert len(draw(y, names={"x": x, "c": torch.ones(2)}).nodes) == 3
 
 
+def test_a_leaf_frozen_after_the_forward_pass_is_drawn_still(x):
+    y = x * 2
+    x.requires_grad_(False)
+    assert draw(y, names={"x": x}).nodes == ["output 0 (2,)", "MulBackward0", "x (2,)"]
+
+
 def test_names_are_escaped(x):
     label = draw(x * 2, names={'<b>"x"&#': x}).mermaid
     assert "<" not in label and "#lt;b#gt;#quot;x#quot;#amp;#35; (2,)" in label
