@@ -90,7 +90,8 @@ def _tensor(tensor: torch.Tensor) -> dict[str, Any]:
     if tensor.numel() > MAX_ELEMENTS:
         described["omitted"] = tensor.numel()
     else:
-        described["values"] = [_plain(v) for v in tensor.cpu().flatten().tolist()]
+        # clone(): the second derivative of abs is a tensor without storage, which has no tolist().
+        described["values"] = [_plain(v) for v in tensor.cpu().clone().flatten().tolist()]
     return described
 
 

@@ -46,6 +46,14 @@ def test_a_tensor_keeps_dtype_shape_and_numbers():
     }
 
 
+def test_a_tensor_without_storage_has_numbers_too():
+    x = torch.tensor([1.0, -2.0], requires_grad=True)
+    (g,) = torch.autograd.grad(x.abs().sum(), x, create_graph=True)
+    (h,) = torch.autograd.grad(g.sum(), x)
+    assert h._is_zerotensor()
+    assert ev.observe(h)["tensor"]["values"] == [0.0, 0.0]
+
+
 def test_a_large_tensor_is_described_without_its_numbers():
     observation = ev.observe(torch.zeros(ev.MAX_ELEMENTS + 1))
     assert observation["tensor"]["omitted"] == ev.MAX_ELEMENTS + 1
