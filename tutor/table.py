@@ -110,9 +110,9 @@ def as_text(verdict: Verdict, expected: bool = True) -> str:
         lines.append(f"{_mark(line)} {line.facet.zh} / {line.facet.en}  [{points}]")
         if line.difference and not verdict.note:
             zh, en = _remark(line, verdict, expected)
-            lines.append(f"    你的 / yours:    {brief(line.yours)}")
+            lines.append(f"    你的 / yours:    {brief(line.difference.mine)}")
             if expected:
-                lines.append(f"    期望 / expected: {brief(line.expected)}")
+                lines.append(f"    期望 / expected: {brief(line.difference.theirs)}")
             lines.append(f"    {zh} / {en}")
         elif line.blocked and not verdict.note:
             lines.append("    " + " / ".join(_remark(line, verdict, expected)))
@@ -127,6 +127,16 @@ def _both(zh: str, en: str, tag: str = "div") -> str:
     )
 
 
+def _sides(line: FacetVerdict, expected: bool) -> list[str]:
+    """What holds the difference, as the student has it and as it should be."""
+    sides = [line.difference.mine] + ([line.difference.theirs] if expected else [])
+    return [f"<code>{escape(brief(side))}</code>" for side in sides]
+
+
+def _blank(expected: bool) -> list[str]:
+    return ["", ""] if expected else [""]
+
+
 def _row(line: FacetVerdict, verdict: Verdict, expected: bool) -> str:
     mark = _mark(line)
     style = {"✓": "yes", "✗": "no", "–": "wait"}[mark]
@@ -136,9 +146,9 @@ def _row(line: FacetVerdict, verdict: Verdict, expected: bool) -> str:
         f"{number(line.points)}/{number(line.facet.points)}",
     ]
     if not verdict.passed:
-        shown = [line.yours, line.expected] if expected else [line.yours]
-        wrong = line.difference and not verdict.note
-        cells += [f"<code>{escape(brief(o))}</code>" if wrong else "" for o in shown]
+        cells += (
+            _sides(line, expected) if line.difference and not verdict.note else _blank(expected)
+        )
         cells.append("" if verdict.note else _both(*_remark(line, verdict, expected)))
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

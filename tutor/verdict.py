@@ -25,13 +25,16 @@ class Difference:
     """The first thing in which two observations differ.
 
     kind: "raises", "no error", "type", "dtype", "shape", "length", "names" or "value";
-    where: the path to it ("[1]", "['w'][0, 2]", or ""); yours and expected: its two sides.
+    where: the path to it ("[1]", "['w'][0, 2]", or ""); yours and expected: its two sides;
+    mine and theirs: the smallest observations that hold them (the whole tensor of a number).
     """
 
     kind: str
     where: str
     yours: str
     expected: str
+    mine: Observation
+    theirs: Observation
 
 
 @dataclass(frozen=True)
@@ -136,22 +139,25 @@ def difference(yours: Observation, expected: Observation, where: str = "") -> Di
     mine, theirs = _kind(yours), _kind(expected)
     if mine != theirs:
         kind = "raises" if mine == "raises" else "no error" if theirs == "raises" else "type"
-        return Difference(kind, where, brief(yours), brief(expected))
+        return Difference(kind, where, brief(yours), brief(expected), yours, expected)
     a, b = yours[mine], expected[mine]
     if mine == "tensor":
-        return _tensors(a, b, where)
+        return _tensors(yours, expected, where)
     if mine == "list":
         if len(a) != len(b):
-            return Difference("length", where, str(len(a)), str(len(b)))
+            return Difference("length", where, str(len(a)), str(len(b)), yours, expected)
         pairs = enumerate(zip(a, b, strict=True))
         return _first(difference(x, y, f"{where}[{i}]") for i, (x, y) in pairs)
     if mine == "dict":
         if set(a) != set(b):
-            return Difference("names", where, ", ".join(sorted(a)), ", ".join(sorted(b)))
+            mine, theirs = ", ".join(sorted(a)), ", ".join(sorted(b))
+            return Difference("names", where, mine, theirs, yours, expected)
         return _first(difference(a[name], b[name], f"{where}[{name!r}]") for name in b)
     same = close(a, b, TOLERANCE["float64"]) if mine == "number" else a == b
     kind = "raises" if mine == "raises" else "value"
-    return None if same else Difference(kind, where, brief(yours), brief(expected))
+    if same:
+        return None
+    return Difference(kind, where, brief(yours), brief(expected), yours, expected)
 
 
 def _kind(observation: Observation) -> str:
@@ -162,17 +168,18 @@ def _first(differences) -> Difference | None:
     return next((found for found in differences if found), None)
 
 
-def _tensors(a: dict[str, Any], b: dict[str, Any], where: str) -> Difference | None:
+def _tensors(yours: Observation, expected: Observation, where: str) -> Difference | None:
+    a, b = yours["tensor"], expected["tensor"]
     for kind in ("dtype", "shape"):
         if a[kind] != b[kind]:
-            return Difference(kind, where, _text(a[kind]), _text(b[kind]))
+            return Difference(kind, where, _text(a[kind]), _text(b[kind]), yours, expected)
     if a.get("omitted") or b.get("omitted"):
-        return Difference("type", where, brief({"tensor": a}), brief({"tensor": b}))
+        return Difference("type", where, brief(yours), brief(expected), yours, expected)
     tolerance = TOLERANCE.get(b["dtype"], EXACT)
     for flat, (x, y) in enumerate(zip(a["values"], b["values"], strict=True)):
         if not close(x, y, tolerance):
-            index = _unravel(flat, b["shape"])
-            return Difference("value", where + index, _number(x), _number(y))
+            place = where + _unravel(flat, b["shape"])
+            return Difference("value", place, _number(x), _number(y), yours, expected)
     return None
 
 

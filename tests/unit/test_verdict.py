@@ -138,6 +138,16 @@ def test_the_table_says_yours_expected_and_the_misconception_in_both_languages()
     assert page.languages.count("zh") == page.languages.count("en") > 0
 
 
+def test_the_table_shows_the_item_that_differs():
+    facets = {"value": observe({"first": a, "second": changed})}
+    key = {"value": observe({"first": a, "second": a})}
+    task = Exercise("task", "99-x", FACETS[:1], None)
+    text = as_text(judge(task, facets, key))
+    assert "yours:    float64 (2, 3) [[1, 2, 3], [4, 5, 6.001]]" in text
+    assert "expected: float64 (2, 3) [[1, 2, 3], [4, 5, 6]]" in text
+    assert "item ['second'][1, 2] is 6.001, expected 6" in text
+
+
 def test_a_feedback_page_holds_nothing_of_the_key():
     verdict = judge(TASK, DOUBLED.evidence, KEY, [DOUBLED])
     for text in (as_html(verdict, expected=False), as_text(verdict, expected=False)):
