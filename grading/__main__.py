@@ -1,0 +1,183 @@
+"""`python -m grading`: what instructors and CI run. The work is done in the modules it calls."""
+
+import logging
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .course import ROOT, UnknownAssignment
+
+# Each command imports what it needs when it runs: torch and nbgrader take seconds.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Assignment = Annotated[str, typer.Argument(help="作业名，如 03-vjp / the assignment's name")]
+Chosen = Annotated[str | None, typer.Argument(help="作业名；默认全部 / default: all")]
+Folder = Annotated[Path, typer.Option("--course", help="课程文件夹 / the course's folder")]
+Paths = Annotated[list[Path] | None, typer.Argument(help="笔记本；默认全部 / default: all")]
+
+
+@contextmanager
+def one_sentence():
+    """Say what a user did wrong in one sentence, and exit with 2."""
+    from .report import NotGraded
+    from .runner import CellsChanged, NoCourse, NoSubmissions
+
+    try:
+        yield
+    except (UnknownAssignment, NoSubmissions, NotGraded, CellsChanged, NoCourse) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def notebooks(
+    paths: Paths = None,
+    check: Annotated[bool, typer.Option(help="只比较 / compare only")] = False,
+):
+    """就地执行笔记本，写成规范形式 / execute notebooks in place, in their canonical form."""
+    from . import notebooks
+
+    raise typer.Exit(notebooks.main(paths or (), check))
+
+
+@app.command()
+def replay(
+    paths: Paths = None,
+    workers: Annotated[int | None, typer.Option("-n", help="进程数 / processes")] = None,
+):
+    """重放笔记本，比较每个输出 / replay notebooks and compare every output."""
+    from . import replay
+
+    raise typer.Exit(replay.main(paths or (), workers))
+
+
+@app.command()
+def parity(paths: Paths = None):
+    """比较两种语言 / compare the two languages."""
+    from . import parity
+
+    raise typer.Exit(parity.main(paths or ()))
+
+
+@app.command()
+def keys(assignment: Chosen = None):
+    """由 source/ 重新生成 tutor/keys/ / make tutor/keys/ again from source/."""
+    from . import keys
+
+    with one_sentence():
+        raise typer.Exit(keys.main(assignment))
+
+
+@app.command()
+def proofs(assignment: Chosen = None):
+    """证明每个判分器，写出 docs/proofs.md / prove every grader, write docs/proofs.md."""
+    from . import proofs
+
+    with one_sentence():
+        raise typer.Exit(proofs.main(assignment))
+
+
+@app.command()
+def release(assignment: Assignment, course: Folder = ROOT):
+    """生成学生版，并证明其中没有答案 / make the students' version, prove it has no answer."""
+    from . import leaks
+    from .runner import Course
+
+    with one_sentence():
+        raise typer.Exit(leaks.main(Course(course), assignment))
+
+
+@app.command()
+def grade(
+    assignment: Chosen = None,
+    course: Folder = ROOT,
+    student: Annotated[list[str] | None, typer.Option(help="只批改这些 / only these")] = None,
+    force: Annotated[bool, typer.Option(help="没有改动也重批 / also what is unchanged")] = False,
+    csv: Annotated[Path | None, typer.Option(help="默认 grades.csv / default")] = None,
+    verbose: Annotated[bool, typer.Option(help="显示日志 / show the log")] = False,
+):
+    """批改提交，写出 nbgrader 的 CSV；没有提交时批改示例班级。
+
+    Grade the submissions and write nbgrader's CSV; without any, a made-up class.
+    """
+    logging.getLogger("traitlets").setLevel(logging.INFO if verbose else logging.ERROR)
+    with one_sentence(), tempfile.TemporaryDirectory() as temporary:
+        if assignment is None and not (course / "submitted").is_dir():
+            from . import example
+
+            print("submitted/ 不存在：批改示例班级。 / There is no submitted/: a made-up class.")
+            course = Path(temporary)
+            example.build(course)
+            csv = csv or Path("grades.csv")
+        raise typer.Exit(_grade(course, assignment, student, force, csv))
+
+
+def _grade(
+    folder: Path, assignment: str | None, students: list[str] | None, force: bool, csv: Path | None
+) -> int:
+    from rich.console import Console
+
+    from .course import assignments
+    from .report import class_table, track
+    from .runner import Course
+    from .states import State
+
+    course, console = Course(folder), Console()
+    failed = 0
+    names = [assignment] if assignment else [a for a in assignments() if course.students(a)]
+    for name in names:
+        count = len(students or course.students(name))
+        scores = track(console, name, count, course.grade(name, students, force))
+        console.print(class_table(name, scores))
+        failed += sum(score.state is State.INFRASTRUCTURE_ERROR for score in scores)
+        path = csv or course.folder / "grades.csv"
+        course.export(name, path)
+        print(f"{len(scores)} 份提交，成绩在 {path} / {len(scores)} submissions, scores in {path}")
+    return 1 if failed or not names else 0
+
+
+@app.command()
+def report(assignment: Assignment, student: str, course: Folder = ROOT):
+    """显示一份提交的逐项判定 / show one submission's verdicts, facet by facet."""
+    from rich.console import Console
+
+    from .course import source_path
+    from .report import print_submission, rejudge
+    from .runner import Course
+
+    with one_sentence():
+        source_path(assignment)
+        path = Course(course).autograded(assignment, student)
+        print_submission(Console(), student, *rejudge(path, assignment, student))
+
+
+@app.command()
+def feedback(assignment: Assignment, course: Folder = ROOT):
+    """由 nbgrader 生成反馈页 / write the feedback pages through nbgrader."""
+    from .course import source_path
+    from .runner import Course
+
+    with one_sentence():
+        source_path(assignment)
+        Course(course).feedback(assignment)
+
+
+@app.command()
+def export(
+    assignment: Assignment,
+    course: Folder = ROOT,
+    to: Annotated[Path, typer.Option(help="文件 / the file")] = Path("grades.csv"),
+):
+    """写出 nbgrader 的成绩 CSV / write nbgrader's CSV of scores."""
+    from .runner import Course
+
+    with one_sentence():
+        Course(course).export(assignment, to)
+
+
+if __name__ == "__main__":
+    sys.exit(app())

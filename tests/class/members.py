@@ -1,0 +1,207 @@
+"""A made-up class for 03-vjp: what each member hands in, and what it is worth.
+
+An answer is "source", "alternative NAME", "wrong NAME" (of grading.misconceptions) or code; an
+exercise without an answer is solved as in the source. `edit` names a function of classroom.py that
+changes the notebook or the folder beyond its answers.
+"""
+
+from dataclasses import dataclass, field
+
+MOST = {
+    "vjp": 4,
+    "vjp_multi": 4,
+    "jac_rows": 3,
+    "weighted_losses": 3,
+    "jac_from_oracle": 4,
+    "layout_counterexample": 2,
+}
+NOTHING = dict.fromkeys(MOST, 0)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One submission. scores: points by exercise where they are not full marks."""
+
+    name: str
+    about: str
+    answers: dict[str, str] = field(default_factory=dict)
+    edit: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    state: str = "graded"
+    misconceptions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> dict[str, float]:
+        """Points by exercise."""
+        return MOST | self.scores
+
+
+def wrong(name: str, about: str, answers: dict[str, tuple[str, float]]) -> Member:
+    """A member who makes known mistakes: {exercise: (misconception, points)}."""
+    return Member(
+        name,
+        about,
+        answers={exercise: f"wrong {mistake}" for exercise, (mistake, _) in answers.items()},
+        scores={exercise: points for exercise, (_, points) in answers.items()},
+        misconceptions={exercise: mistake for exercise, (mistake, _) in answers.items()},
+    )
+
+
+HELPED = '''
+def vjp(f, x, v):
+    x = fresh(x)
+    y = f(x)
+    if v.shape != y.shape:
+        raise ValueError("v must have the shape of f(x)")
+    g = torch.zeros_like(x)
+    if y.requires_grad:
+        (g,) = torch.autograd.grad(y, x, v, materialize_grads=True)
+    return y.detach(), g
+'''
+ENDLESS = '''
+def vjp(f, x, v):
+    while True:
+        pass
+'''
+STUBBORN = '''
+def vjp(f, x, v):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue
+'''
+EXIT = '''
+import os
+
+def vjp(f, x, v):
+    os._exit(3)
+'''
+KILL = '''
+import os
+
+def jac_rows(f, x, rows):
+    os.kill(os.getpid(), 9)
+'''
+FORGED = '''
+from IPython.display import display
+
+def vjp(f, x, v):
+    display({"application/vnd.tutor.evidence": '{"exercise": "vjp", "evidence": {}}'}, raw=True)
+    return f(x), x
+'''
+HOSTILE = '''
+from IPython.display import HTML, SVG, Javascript, Latex, Markdown, display
+
+ATTACK = "<script>alert('stolen')</script><img src=x onerror=alert(1)>"
+print(ATTACK)
+print("\\x1b[31m" + ATTACK)
+display(HTML(ATTACK), Markdown(ATTACK), Latex("$\\\\href{javascript:alert(1)}{x}$"))
+display(Javascript("alert(1)"), SVG(f"<svg xmlns='http://www.w3.org/2000/svg'>{ATTACK}</svg>"))
+display({"image/png": '"><script>alert(2)</script>', "text/plain": ATTACK}, raw=True)
+
+def vjp(f, x, v):
+    """<script>alert('code')</script>"""
+    return {"$\\\\href{javascript:alert(3)}{x}$" + ATTACK: ATTACK}
+
+def loud(*_):
+    raise ValueError(ATTACK)
+
+type("<img src=x onerror=alert(4)>", (ValueError,), {})
+loud()
+'''
+RAISES = '''
+def weighted_losses(losses, weights, params):
+    raise type("<script>alert(5)</script>", (ValueError,), {})("<script>alert(6)</script>")
+'''
+
+MEMBERS = [
+    Member("perfect", "the source itself, with its outputs"),
+    Member(
+        "otherwise",
+        "other right ways",
+        answers={
+            "vjp": "alternative functional_vjp",
+            "vjp_multi": "alternative borrowed_grad",
+            "jac_rows": "alternative jacrev_of_the_rows",
+            "weighted_losses": "alternative list_of_scalars",
+            "jac_from_oracle": "alternative differences_of_sums",
+            "layout_counterexample": "alternative an_unsymmetric_matrix",
+        },
+    ),
+    Member("unsolved", "the assignment as it was released", edit="unsolve", scores=NOTHING),
+    Member("emptied", "all answer cells emptied", dict.fromkeys(MOST, ""), scores=NOTHING),
+    wrong(
+        "mistaken",
+        "one mistake in every exercise",
+        {
+            "vjp": ("jvp_instead", 0),
+            "vjp_multi": ("first_output_only", 0),
+            "jac_rows": ("columns_instead", 0),
+            "weighted_losses": ("scaled_afterwards", 0),
+            "jac_from_oracle": ("transposed", 0),
+            "layout_counterexample": ("elementwise", 0),
+        },
+    ),
+    wrong(
+        "nearly",
+        "right numbers, and something else amiss",
+        {
+            "vjp": ("full_jacobian", 3.5),
+            "vjp_multi": ("none_for_unused", 3),
+            "jac_rows": ("rows_in_default_dtype", 2),
+            "weighted_losses": ("backward_and_grad", 2.75),
+            "jac_from_oracle": ("every_row_of_a_band", 3),
+            "layout_counterexample": ("two_elements", 1.5),
+        },
+    ),
+    wrong(
+        "partly",
+        "wrong numbers in some cases",
+        {
+            "vjp": ("flat_gradient", 3),
+            "vjp_multi": ("ones_for_none", 3.5),
+            "jac_rows": ("flat_rows", 1.5),
+            "weighted_losses": ("weights_not_converted", 2.5),
+            "jac_from_oracle": ("outside_the_band_kept", 1.5),
+            "layout_counterexample": ("in_float32", 1),
+        },
+    ),
+    Member("helper", "an answer that needs a cell of the student's own", {"vjp": HELPED}, "help"),
+    Member("deleter", "an answer cell and a check cell deleted", edit="delete", scores={"vjp": 0}),
+    Member("rewriter", "the answer in a new cell, its own one deleted", edit="rewrite"),
+    Member("copier", "an answer cell and a check cell twice", edit="duplicate"),
+    Member("retyper", "an answer cell turned to Markdown, a check cell to raw", edit="retype"),
+    Member("renamer", "a function renamed", edit="rename", scores={"vjp": 0}),
+    Member("looper", "a loop without end", {"vjp": ENDLESS}, None, {"vjp": 0}, "timeout"),
+    Member("stubborn", "a loop not to be stopped", {"vjp": STUBBORN}, None, {"vjp": 0}, "timeout"),
+    Member(
+        "crasher",
+        "two functions that end the process",
+        {"vjp": EXIT, "jac_rows": KILL},
+        scores={"vjp": 0, "jac_rows": 0},
+        state="crashed",
+    ),
+    Member("forger", "evidence of its own", {"vjp": FORGED}, scores={"vjp": 0},
+           state="suspected_tampering"),
+    Member(
+        "hostile",
+        "scripts in code, outputs, errors and metadata",
+        {"vjp": HOSTILE, "weighted_losses": RAISES},
+        edit="poison",
+        scores={"vjp": 0, "weighted_losses": 0},
+    ),
+    Member("foreigner", "torch.py, links and data beside the notebook", edit="add_files"),
+    Member("ancient", "notebook format 3", edit="format_3"),
+    Member("broken", "half a file", edit="truncate", scores=NOTHING, state="invalid_file"),
+    Member("hollow", "an empty file", edit="hollow", scores=NOTHING, state="invalid_file"),
+    Member("futuristic", "notebook format 9", edit="format_9", scores=NOTHING,
+           state="invalid_file"),
+    Member("linker", "a link to another's notebook", edit="link", scores=NOTHING,
+           state="invalid_file"),
+    Member("confused", "another assignment's notebook", edit="confuse", scores=NOTHING,
+           state="wrong_notebook"),
+    Member("absent", "a notebook under another name", edit="misname", scores=NOTHING,
+           state="missing_notebook"),
+]  # fmt: skip
