@@ -82,13 +82,16 @@ def proofs(assignment: Chosen = None):
 
 
 @app.command()
-def release(assignment: Assignment, course: Folder = ROOT):
+def release(assignment: Chosen = None, course: Folder = ROOT):
     """生成学生版，并证明其中没有答案 / make the students' version, prove it has no answer."""
     from . import leaks
+    from .course import assignments
     from .runner import Course
 
     with one_sentence():
-        raise typer.Exit(leaks.main(Course(course), assignment))
+        names = [assignment] if assignment else assignments()
+        failed = [name for name in names if leaks.main(Course(course), name)]
+        raise typer.Exit(1 if failed or not names else 0)
 
 
 @app.command()

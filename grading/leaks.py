@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import nbformat
@@ -53,14 +53,6 @@ class Answer:
         """The body whatever its names are; None if it is too small to tell anything."""
         nodes = sum(1 for node in self.body for _ in ast.walk(node))
         return shape(self.body) if nodes >= TELLING_NODES else None
-
-
-@dataclass(frozen=True)
-class Text:
-    """A piece of what students get, and where it stands."""
-
-    where: str
-    text: str
 
 
 def answers(assignment: str, root: Path = ROOT) -> list[Answer]:
@@ -133,14 +125,12 @@ def shapes(code: str, lengths: frozenset[int]) -> frozenset[str]:
     )
 
 
-def texts(path: Path) -> Iterator[Text]:
+def texts(path: Path) -> set[str]:
     """Everything readable in a file: of a notebook every string, of Python code the whole."""
     content = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix not in (".ipynb", ".json"):
-        yield Text(path.name, content)
-        return
-    for text in _strings(json.loads(content)):
-        yield Text(path.name, text)
+        return {content}
+    return set(_strings(json.loads(content)))
 
 
 def _strings(value) -> Iterator[str]:
@@ -177,16 +167,22 @@ def code_faults(
     lengths = frozenset(len(answer.body) for answer in known if answer.shape)
     faults: dict[str, None] = {}
     counts = Counter(answers=len(known), lines=sum(len(a.lines) for a in known), files=len(files))
-    for text in (text for path in files for text in texts(path)):
-        counts["texts"] += 1
-        tight, found = squeezed(text.text), shapes(text.text, lengths)
+    for path in files:
+        found = texts(path)
+        counts["texts"] += len(found)
+        tight = "\0".join(map(squeezed, found))
+        seen = {run for text in found for run in shapes(text, lengths)}
         for answer in known:
             for short, line in answer.lines.items():
                 if short in tight:
-                    faults[f"{text.where}: {line!r} ({answer.name})"] = None
-            if answer.shape in found:
-                faults[f"{text.where}: {answer.name}"] = None
+                    faults[f"{path.name}: {line!r} ({answer.name})"] = None
+            if answer.shape in seen:
+                faults[f"{path.name}: {answer.name}"] = None
     return list(faults), counts
+
+
+# Every release looks at all keys, and making them takes seconds.
+todays_keys = cache(public_keys)
 
 
 def secret_faults(files: list[Path], root: Path = ROOT) -> tuple[list[str], Counter]:
