@@ -99,19 +99,26 @@ def generator(exercise_name: str, seed: str) -> np.random.Generator:
 
 @contextmanager
 def known_state():
-    """float64, gradients on, one torch seed, no warnings; all of it put back afterwards."""
+    """float64, gradients on, a fixed seed, one thread, no warnings; all put back afterwards.
+
+    One thread: normalisations and softmax hand even a few numbers to all threads, and on a busy
+    machine these wait for each other for seconds.
+    """
     dtype, grad, rng = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state()
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             torch.set_default_dtype(torch.float64)
             torch.set_grad_enabled(True)
             torch.manual_seed(0)
+            torch.set_num_threads(1)
             yield
         finally:
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
             torch.set_rng_state(rng)
+            torch.set_num_threads(threads)
 
 
 def collect(exercise: Exercise, answer: Any, seed: str) -> Evidence:

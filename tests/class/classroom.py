@@ -5,10 +5,11 @@ import inspect
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
-from members import MEMBERS, Member
+from members import ASSIGNMENT, MEMBERS, OTHERS, Member
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
@@ -16,7 +17,6 @@ from grading import misconceptions
 from grading.course import ROOT, read_source
 from grading.release import released
 
-ASSIGNMENT = "03-vjp"
 SETTINGS = """\
 load_subconfig("nbgrader_config.py", path={root!r})
 c.CourseDirectory.root = {folder!r}
@@ -25,17 +25,18 @@ c.Run.grace = 2.0
 """
 
 
-def build(folder: Path, members: list[Member] = MEMBERS, cell: float = 8.0) -> None:
-    """Make a course folder: settings, the source and each member's submission.
+def build(folder: Path, members: Sequence[Member] = (*MEMBERS, *OTHERS), cell: float = 8.0) -> None:
+    """Make a course folder: settings, the sources and each member's submission.
 
     cell: seconds that a cell may take.
     """
     folder = folder.resolve()
     settings = SETTINGS.format(root=str(ROOT), folder=str(folder), cell=cell)
     (folder / "nbgrader_config.py").write_text(settings, encoding="utf-8")
-    shutil.copytree(ROOT / "source" / ASSIGNMENT, folder / "source" / ASSIGNMENT)
+    for assignment in {member.assignment for member in members}:
+        shutil.copytree(ROOT / "source" / assignment, folder / "source" / assignment)
     for member in members:
-        hand_in(member, folder / "submitted" / member.name / ASSIGNMENT)
+        hand_in(member, folder / "submitted" / member.name / member.assignment)
 
 
 def hand_in(member: Member, folder: Path) -> None:
@@ -43,24 +44,27 @@ def hand_in(member: Member, folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    notebook = solved(member.answers)
-    path = folder / f"{ASSIGNMENT}.ipynb"
+    notebook = solved(member.answers, member.assignment)
+    path = folder / f"{member.assignment}.ipynb"
     edit = globals()[member.edit] if member.edit else None
     if edit and "path" in inspect.signature(edit).parameters:
         nbformat.write(notebook, path)
         edit(path)
     else:
-        nbformat.write(edit(notebook) or notebook if edit else notebook, path)
+        if edit:
+            edit(notebook)
+        nbformat.write(notebook, path)
 
 
-def solved(answers: dict[str, str]) -> NotebookNode:
+def solved(answers: dict[str, str], assignment: str = ASSIGNMENT) -> NotebookNode:
     """What a student hands in: the released notebook with answers, the source's by default."""
-    notebook = released(ASSIGNMENT)
-    source = {c.metadata.nbgrader.grade_id: c.source for c in read_source(ASSIGNMENT).cells}
+    notebook = released(assignment)
+    source = {c.metadata.nbgrader.grade_id: c.source for c in read_source(assignment).cells}
     for cell in notebook.cells:
         name = cell.metadata.nbgrader.grade_id
-        if cell.metadata.nbgrader.solution:
-            cell.source = code_of(name, answers.get(name, "source"), source[name])
+        answer = answers.get(name, "source")
+        if cell.metadata.nbgrader.solution and answer != "stub":
+            cell.source = code_of(name, answer, source[name])
     return notebook
 
 
@@ -77,25 +81,33 @@ def code_of(exercise: str, answer: str, source: str) -> str:
 
 
 def named(exercise: str, name: str, among: list) -> str:
-    """The function of that name as a student would write it, with the helpers that it uses."""
+    """The function of that name as a student would write it, with all that it uses."""
     (found,) = [candidate.answer for candidate in among if candidate.name == name]
     body = ast.parse(inspect.getsource(inspect.getmodule(found))).body
-    functions = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
     imports = [
         node
         for node in body
         if isinstance(node, ast.Import) or isinstance(node, ast.ImportFrom) and not node.level
     ]
-    needed, queue = [], [name]
+    known = {defined: node for node in body for defined in names_of(node)}
+    needed, queue = {name}, [name]
     while queue:
-        function = functions[queue.pop()]
-        needed.insert(0, function)
-        used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)} & set(functions)
-        queue += [n for n in used if functions[n] not in needed]
-    for function in needed:
-        function.decorator_list = []
-    functions[name].name = exercise
-    return "\n\n".join(ast.unparse(node) for node in [*imports, *needed])
+        used = {n.id for n in ast.walk(known[queue.pop()]) if isinstance(n, ast.Name)}
+        queue += (used & set(known)) - needed
+        needed |= used & set(known)
+    known[name].name = exercise
+    known[name].decorator_list = []
+    chosen = [node for node in body if needed & set(names_of(node)) or node is known[name]]
+    return "\n\n".join(ast.unparse(node) for node in [*imports, *chosen])
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return []
 
 
 def where(notebook: NotebookNode, name: str) -> int:
@@ -114,10 +126,6 @@ def copy_of(cell: NotebookNode) -> NotebookNode:
 
 
 # Edits of the notebook
-
-
-def unsolve(notebook: NotebookNode) -> NotebookNode:
-    return released(ASSIGNMENT)
 
 
 def help(notebook: NotebookNode) -> None:

@@ -1,12 +1,16 @@
-"""A made-up class for 03-vjp: what each member hands in, and what it is worth.
+"""A made-up class: what each member hands in, and what it is worth.
 
-An answer is "source", "alternative NAME", "wrong NAME" (of grading.misconceptions) or code; an
-exercise without an answer is solved as in the source. `edit` names a function of classroom.py that
-changes the notebook or the folder beyond its answers.
+MEMBERS hand in 03-vjp in every way there is; OTHERS hand in each of the other assignments solved,
+emptied and with typical mistakes.
+
+An answer is "source", "stub", "alternative NAME", "wrong NAME" (of grading.misconceptions) or
+code; an exercise without an answer is solved as in the source. `edit` names a function of
+classroom.py that changes the notebook or the folder beyond its answers.
 """
 
 from dataclasses import dataclass, field
 
+ASSIGNMENT = "03-vjp"
 MOST = {
     "vjp": 4,
     "vjp_multi": 4,
@@ -29,18 +33,21 @@ class Member:
     scores: dict[str, float] = field(default_factory=dict)
     state: str = "graded"
     misconceptions: dict[str, str] = field(default_factory=dict)
+    assignment: str = ASSIGNMENT
+    most: dict[str, float] = field(default_factory=MOST.copy)
 
     @property
     def expected(self) -> dict[str, float]:
         """Points by exercise."""
-        return MOST | self.scores
+        return self.most | self.scores
 
 
-def wrong(name: str, about: str, answers: dict[str, tuple[str, float]]) -> Member:
+def wrong(name: str, about: str, answers: dict[str, tuple[str, float]], **others) -> Member:
     """A member who makes known mistakes: {exercise: (misconception, points)}."""
     return Member(
         name,
         about,
+        **others,
         answers={exercise: f"wrong {mistake}" for exercise, (mistake, _) in answers.items()},
         scores={exercise: points for exercise, (_, points) in answers.items()},
         misconceptions={exercise: mistake for exercise, (mistake, _) in answers.items()},
@@ -130,7 +137,7 @@ MEMBERS = [
             "layout_counterexample": "alternative an_unsymmetric_matrix",
         },
     ),
-    Member("unsolved", "the assignment as it was released", edit="unsolve", scores=NOTHING),
+    Member("unsolved", "as it was released", dict.fromkeys(MOST, "stub"), scores=NOTHING),
     Member("emptied", "all answer cells emptied", dict.fromkeys(MOST, ""), scores=NOTHING),
     wrong(
         "mistaken",
@@ -205,3 +212,95 @@ MEMBERS = [
     Member("absent", "a notebook under another name", edit="misname", scores=NOTHING,
            state="missing_notebook"),
 ]  # fmt: skip
+
+
+def class_of(assignment: str, most: dict[str, float], typical: dict[str, tuple[str, float]]):
+    """Three members for one assignment: all solved, all emptied, typical mistakes."""
+    here = {"assignment": assignment, "most": most}
+    nothing = dict.fromkeys(most, 0)
+    return [
+        Member("perfect", "the source itself", **here),
+        Member("emptied", "all cells emptied", dict.fromkeys(most, ""), scores=nothing, **here),
+        wrong("typical", "mistakes that many make", typical, **here),
+    ]
+
+
+OTHERS = [
+    *class_of(
+        "01-graph",
+        {"predict_flags": 4, "walk_graph": 4, "leaves_of": 3, "intermediate_grads": 4, "freeze": 5},
+        {
+            "predict_flags": ("read_too_early", 1),
+            "walk_graph": ("none_not_skipped", 0),
+            "leaves_of": ("once_for_each_use", 2.5),
+            "intermediate_grads": ("retained_and_backward", 2),
+            "freeze": ("eval_instead", 0),
+        },
+    ),
+    *class_of(
+        "04-api",
+        {
+            "grad_or_zero": 4,
+            "backward_like": 4,
+            "grad_wrt_slice": 3,
+            "predict_second_call": 3,
+            "flat_grad_breaker": 2,
+            "flat_grad": 4,
+        },
+        {
+            "grad_or_zero": ("zeros_always", 3),
+            "predict_second_call": ("fails_unless_retained", 0),
+            "flat_grad": ("the_seed_itself", 0.5),
+        },
+    ),
+    *class_of(
+        "06-cut",
+        {
+            "outcome": 4,
+            "make_case": 3,
+            "snapshot": 3,
+            "sgd_step_": 3,
+            "ema_update": 3,
+            "evaluate": 4,
+        },
+        {
+            "outcome": ("inconsistent_asked_first", 2.5),
+            "sgd_step_": ("through_data", 2.5),
+            "evaluate": ("outermost_mode_only", 3),
+        },
+    ),
+    *class_of(
+        "08-accumulation",
+        {
+            "accumulate": 4,
+            "accumulate_tokens": 4,
+            "accumulate_then_clip": 3,
+            "predict_step": 3,
+            "bn_gap": 3,
+            "step_every": 3,
+        },
+        {
+            "accumulate": ("divided_by_k", 0),
+            "accumulate_tokens": ("token_means_over_k", 0),
+            "predict_step": ("none_as_0", 1),
+            "step_every": ("tail_lost", 1),
+        },
+    ),
+    *class_of(
+        "10-higher-order",
+        {
+            "nth_derivative": 4,
+            "hessian": 4,
+            "row_sum_counterexample": 2,
+            "hess_diag": 3,
+            "laplacian": 4,
+            "second_grad": 3,
+        },
+        {
+            "nth_derivative": ("retain_graph_only", 0),
+            "hess_diag": ("row_sums", 0),
+            "laplacian": ("not_trainable", 2.75),
+            "second_grad": ("backward_with_a_graph", 2),
+        },
+    ),
+]

@@ -35,15 +35,18 @@ def test_a_probe_must_report_on_every_facet_and_on_no_other():
 
 def test_the_state_is_known_inside_and_put_back_outside():
     def probe(answer, rng):
+        assert torch.get_num_threads() == 1
         seen = (torch.get_default_dtype(), torch.is_grad_enabled(), float(torch.rand(())))
         torch.set_default_dtype(torch.float16)
         return {"first": observe(str(seen)), "second": observe(True)}
 
     task = Exercise("e", "a", FACETS, probe)
     torch.manual_seed(5)
+    torch.set_num_threads(2)
     with torch.no_grad():
         first = collect(task, None, "s")
         assert not torch.is_grad_enabled()
+    assert torch.get_num_threads() == 2
     after = torch.rand(())
     assert torch.get_default_dtype() is torch.float32
     torch.manual_seed(5)

@@ -6,7 +6,6 @@ backward passes) is the same for every right way of solving an exercise.
 """
 
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 
 import torch
 from torch import nn
@@ -20,23 +19,6 @@ from ..probing import ask_all, errors, positive, signed, sizes
 
 F32 = torch.float32
 PAD = -100
-
-
-def one_thread(probe):
-    """The same probe with one thread: normalisations and softmax hand even these few numbers to
-    all threads, and on a busy machine the threads wait for each other for seconds.
-    """
-
-    @wraps(probe)
-    def quiet(answer, rng):
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from probe(answer, rng)
-        finally:
-            torch.set_num_threads(threads)
-
-    return quiet
 
 
 # ------------------------------------------------------------------------- models and their data
@@ -260,7 +242,6 @@ def thrift(call, model, batches, loss_of):
               "one forward and one backward pass each, one graph alive", needs=("value",)),
     ],
 )  # fmt: skip
-@one_thread
 def accumulate(answer, rng):
     n = int(rng.integers(3, 6))
     left = left_behind(answer)
@@ -349,7 +330,6 @@ def _accumulate_untouched(answer, rng, n):
               "one forward and one backward pass each, one graph alive", needs=("value",)),
     ],
 )  # fmt: skip
-@one_thread
 def accumulate_tokens(answer, rng):
     n, classes = int(rng.integers(3, 6)), 3
     left = left_behind(answer)
@@ -458,7 +438,6 @@ def _token_kinds(rng, n, classes, case):
               needs=("value",)),
     ],
 )  # fmt: skip
-@one_thread
 def accumulate_then_clip(answer, rng):
     n = int(rng.integers(3, 6))
     clipped = _clipped(answer)
@@ -612,7 +591,6 @@ def _stale_windows(number):
               "torch's ValueError goes through, the model stays as it was", needs=("value",)),
     ],
 )  # fmt: skip
-@one_thread
 def bn_gap(answer, rng):
     n = int(rng.integers(3, 6))
 
@@ -708,7 +686,6 @@ def _gap_untouched(answer, rng, case):
               "one forward and one backward pass each, one graph alive", needs=("value",)),
     ],
 )  # fmt: skip
-@one_thread
 def step_every(answer, rng):
     n = int(rng.integers(3, 6))
 
