@@ -438,7 +438,8 @@ def main(paths: Iterable[Path | str] = (), workers: int | None = None) -> int:
     if workers is None:
         workers = min(2, len(chosen))
     try:
-        code = replay(chosen, workers)
+        # One notebook may well have no picture; a whole course without any is a fault.
+        code = replay(chosen, workers, pictures=not given)
     except notebooks.NotebookError as error:
         print(error, file=sys.stderr)
         return 1
