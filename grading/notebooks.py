@@ -26,6 +26,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode, ValidationError
 from PIL import Image
 
+from . import sockets
+
 ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT = 120  # seconds
 PICTURE_RMS = 1.0  # of decoded pixels, 0 to 255: noise stays below 0.005, real changes above 1.6
@@ -198,16 +200,17 @@ def kernel_environment() -> Iterator[dict[str, str]]:
 
 def run(nb: NotebookNode, folder: Path, env: dict[str, str], **options) -> NotebookNode:
     """Run `nb` in a fresh kernel in `folder`, in place; `options` are nbclient's traits."""
-    client = NotebookClient(
-        nb,
-        kernel_name="python3",
-        timeout=CELL_TIMEOUT,
-        record_timing=False,
-        resources={"metadata": {"path": str(folder)}},
-        **options,
-    )
-    # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
-    return client.execute(env=env, stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as names:
+        client = NotebookClient(
+            nb,
+            km=sockets.manager(Path(names)),
+            timeout=CELL_TIMEOUT,
+            record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
+            **options,
+        )
+        # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
+        return client.execute(env=env, stderr=subprocess.DEVNULL)
 
 
 def execute(paths: Iterable[Path | str]) -> list[Path]:

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import IO
 import nbformat
 import pytest
 from nbformat import NotebookNode
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
-from grading import notebooks
+from grading import notebooks, sockets
 from grading.notebooks import PICTURE_RMS, PICTURES, ROOT, name_of, picture_distance
 
 COUNTED = ("notebooks", "cells", "outputs", "pictures")
@@ -176,8 +178,39 @@ class GateError(Exception):
     """The stored notebook breaks a rule; the message has one line for each fault."""
 
 
+class SocketKernel(RunningKernel):
+    """nbval's kernel in this environment, with its sockets in ``folder``."""
+
+    def __init__(self, folder: Path, cwd: Path, timeout: float):
+        specs = NbvalKernelspecManager()
+        self.km = sockets.blocking_manager(
+            folder, CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=specs
+        )
+        # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
+        self.km.start_kernel(stderr=subprocess.DEVNULL, cwd=str(cwd))
+        self.kc = self.km.client()
+        self.kc.start_channels()
+        try:
+            self.kc.wait_for_ready(timeout=timeout)
+            self._ensure_iopub_up()
+        except RuntimeError:
+            self.stop()
+            raise
+
+
 class StrictFile(IPyNbFile):
     """A notebook; collected in nbval's place."""
+
+    def setup(self):
+        """Start the notebook's kernel."""
+        self._names = tempfile.TemporaryDirectory()
+        timeout = self.config.option.nbval_kernel_startup_timeout
+        self.kernel = SocketKernel(Path(self._names.name), self.path.parent, timeout)
+
+    def teardown(self):
+        """End the kernel."""
+        super().teardown()
+        self._names.cleanup()
 
     def collect(self):
         cells = list(super().collect())

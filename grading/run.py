@@ -28,6 +28,7 @@ from nbformat.v4 import new_output
 from tutor.check import SEED_VARIABLE
 from tutor.evidence import MAX_BYTES, MIME
 
+from . import sockets
 from .rebuild import grade_id
 from .states import Note, State
 
@@ -111,11 +112,11 @@ async def _attempt(
 
     Raises KernelLost, OutOfTime.
     """
-    client = Client(notebook, limits, kernel)
     interrupted = []
     with ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         folder, environment = _surroundings(Path(home), seed)
+        client = Client(notebook, limits, sockets.manager(Path(home), kernel))
         await client.begin(cwd=str(folder), env=environment)
         try:
             for index, cell in enumerate(notebook.cells):
@@ -153,10 +154,10 @@ def _surroundings(home: Path, seed: str) -> tuple[Path, dict[str, str]]:
 class Client(NotebookClient):
     """nbclient with time limits that also hold against code that will not be interrupted."""
 
-    def __init__(self, notebook: NotebookNode, limits: Limits, kernel: str):
+    def __init__(self, notebook: NotebookNode, limits: Limits, kernel: AsyncKernelManager):
         super().__init__(
             notebook,
-            km=AsyncKernelManager(kernel_name=kernel),
+            km=kernel,
             timeout=None,
             allow_errors=True,
             record_timing=False,

@@ -33,7 +33,7 @@ def build(folder: Path, members: Sequence[Member] = (*MEMBERS, *OTHERS), cell: f
     folder = folder.resolve()
     settings = SETTINGS.format(root=str(ROOT), folder=str(folder), cell=cell)
     (folder / "nbgrader_config.py").write_text(settings, encoding="utf-8")
-    for assignment in {member.assignment for member in members}:
+    for assignment in {ASSIGNMENT, *(member.assignment for member in members)}:
         shutil.copytree(ROOT / "source" / assignment, folder / "source" / assignment)
     for member in members:
         hand_in(member, folder / "submitted" / member.name / member.assignment)
@@ -96,9 +96,16 @@ def named(exercise: str, name: str, among: list) -> str:
         queue += (used & set(known)) - needed
         needed |= used & set(known)
     known[name].name = exercise
-    known[name].decorator_list = []
     chosen = [node for node in body if needed & set(names_of(node)) or node is known[name]]
+    for node in chosen:
+        if isinstance(node, ast.FunctionDef):
+            node.decorator_list = [d for d in node.decorator_list if not registers(d)]
     return "\n\n".join(ast.unparse(node) for node in [*imports, *chosen])
+
+
+def registers(decorator: ast.expr) -> bool:
+    """Whether a decorator is one of grading.misconceptions, which no student has."""
+    return ast.unparse(decorator).startswith(("misconception(", "alternative("))
 
 
 def names_of(node: ast.stmt) -> list[str]:
