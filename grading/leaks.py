@@ -37,16 +37,28 @@ TELLING_NODES = 25
 
 @dataclass(frozen=True)
 class Answer:
-    """Code that students must not get: the body of a function, without its docstring."""
+    """Code that students must not get: the body of a function, without its docstring.
+
+    wrong: whether it is a misconception.
+    """
 
     name: str
     body: tuple[ast.stmt, ...]
+    wrong: bool = False
 
     @cached_property
     def lines(self) -> dict[str, str]:
         """{line without spacing: line} for every line that tells something."""
         heads = [ast.unparse(node).split("\n")[0] for node in _statements(self.body)]
         return {s: line for line in heads if len(s := squeezed(line)) >= TELLING_LENGTH}
+
+    def secret_lines(self, question: str) -> dict[str, str]:
+        """The lines but those that the question quotes, as it may quote a mistake or an idiom.
+
+        Where it shows half of a right answer or more, all of its lines count.
+        """
+        secret = {short: line for short, line in self.lines.items() if short not in question}
+        return secret if self.wrong or 2 * len(secret) > len(self.lines) else self.lines
 
     @cached_property
     def shape(self) -> str | None:
@@ -62,9 +74,17 @@ def answers(assignment: str, root: Path = ROOT) -> list[Answer]:
         if is_answer(cell):
             name = grade_id(cell)
             found.append(Answer(f"{name}: solution", _body(cell.source)))
-            for kind in (*misconceptions(name), *alternatives(name)):
-                found.append(Answer(f"{name}: {kind.name}", _body(inspect.getsource(kind.answer))))
+            for wrong, kinds in ((True, misconceptions(name)), (False, alternatives(name))):
+                for kind in kinds:
+                    body = _body(inspect.getsource(kind.answer))
+                    found.append(Answer(f"{name}: {kind.name}", body, wrong))
     return found
+
+
+def question_of(assignment: str, root: Path = ROOT) -> str:
+    """All that an assignment's own locked cells say, without spacing."""
+    cells = read_source(assignment, root).cells
+    return "\0".join(squeezed(cell.source) for cell in cells if not is_answer(cell))
 
 
 def _body(source: str) -> tuple[ast.stmt, ...]:
@@ -163,17 +183,18 @@ def code_faults(
     assignment: str, files: list[Path], root: Path = ROOT
 ) -> tuple[list[str], Counter]:
     """(the answers' code found in these files, counts of what was looked at)."""
-    known = answers(assignment, root)
+    known, question = answers(assignment, root), question_of(assignment, root)
+    secret = {answer.name: answer.secret_lines(question) for answer in known}
     lengths = frozenset(len(answer.body) for answer in known if answer.shape)
     faults: dict[str, None] = {}
-    counts = Counter(answers=len(known), lines=sum(len(a.lines) for a in known), files=len(files))
+    counts = Counter(answers=len(known), lines=sum(map(len, secret.values())), files=len(files))
     for path in files:
         found = texts(path)
         counts["texts"] += len(found)
         tight = "\0".join(map(squeezed, found))
         seen = {run for text in found for run in shapes(text, lengths)}
         for answer in known:
-            for short, line in answer.lines.items():
+            for short, line in secret[answer.name].items():
                 if short in tight:
                     faults[f"{path.name}: {line!r} ({answer.name})"] = None
             if answer.shape in seen:

@@ -204,6 +204,18 @@ def test_planted_code_is_found(planted, name):
     assert all("(" in fault or ":" in fault for fault in found)
 
 
+def test_what_the_question_quotes_is_no_secret_but_half_an_answer_is():
+    right = leaks.Answer("vjp", tuple(FUNCTION.body))
+    wrong = leaks.Answer("vjp", tuple(FUNCTION.body), wrong=True)
+    lines = list(right.lines)
+    assert len(lines) > 2
+    for answer in (right, wrong):
+        assert set(answer.secret_lines("")) == set(lines)
+        assert set(answer.secret_lines(lines[0])) == set(lines[1:])
+    assert set(right.secret_lines("".join(lines))) == set(lines)
+    assert not wrong.secret_lines("".join(lines))
+
+
 def test_harmless_code_is_no_leak(planted):
     harmless = "y = f(x)\nfor k in range(3):\n    x = x.detach()\nreturn_value = torch.ones(3)"
     assert planted(LESSON, add_code(harmless)) == []
