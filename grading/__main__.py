@@ -126,21 +126,24 @@ def _grade(
 
     from .course import assignments
     from .report import class_table, track
-    from .runner import Course
+    from .runner import Course, NoSubmissions
     from .states import State
 
     course, console = Course(folder), Console()
-    failed = 0
+    failed = graded = 0
     names = [assignment] if assignment else [a for a in assignments() if course.students(a)]
+    if not names:
+        raise NoSubmissions("submitted/ 是空的。 / There is no submission in submitted/.")
     for name in names:
         count = len(students or course.students(name))
         scores = track(console, name, count, course.grade(name, students, force))
         console.print(class_table(name, scores))
         failed += sum(score.state is State.INFRASTRUCTURE_ERROR for score in scores)
-        path = csv or course.folder / "grades.csv"
-        course.export(name, path)
-        print(f"{len(scores)} 份提交，成绩在 {path} / {len(scores)} submissions, scores in {path}")
-    return 1 if failed or not names else 0
+        graded += len(scores)
+    path = csv or course.folder / "grades.csv"
+    course.export(path, *names)
+    print(f"{graded} 份提交，成绩在 {path} / {graded} submissions, scores in {path}")
+    return 1 if failed else 0
 
 
 @app.command()
@@ -179,7 +182,7 @@ def export(
     from .runner import Course
 
     with one_sentence():
-        Course(course).export(assignment, to)
+        Course(course).export(to, assignment)
 
 
 if __name__ == "__main__":

@@ -223,11 +223,12 @@ class Course:
         directory = self.directory(assignment)
         GenerateFeedback(coursedir=directory, config=self.config, force=True).start()
 
-    def export(self, assignment: str, path: Path) -> None:
-        """Write nbgrader's CSV of the assignment's scores. Raises UnknownAssignment."""
-        source_path(assignment)
+    def export(self, path: Path, *assignments: str) -> None:
+        """Write nbgrader's CSV of these assignments' scores. Raises UnknownAssignment."""
+        for assignment in assignments:
+            source_path(assignment)
         with self.gradebook() as gradebook:
-            CsvExportPlugin(to=str(path), assignment=[assignment]).export(gradebook)
+            CsvExportPlugin(to=str(path), assignment=list(assignments)).export(gradebook)
 
 
 def points_of(assignment: str) -> dict[str, float]:

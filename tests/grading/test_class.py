@@ -78,7 +78,7 @@ def test_score_and_state(scores, name):
 
 
 def test_the_csv_has_the_scores(course, scores, tmp_path):
-    course.export(ASSIGNMENT, tmp_path / "grades.csv")
+    course.export(tmp_path / "grades.csv", ASSIGNMENT)
     with (tmp_path / "grades.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["student_id"]: float(row["score"]) for row in rows} == {

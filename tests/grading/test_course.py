@@ -1,5 +1,7 @@
 """Every other assignment of the course through the grader: solved, emptied, typical mistakes."""
 
+import csv
+
 import pytest
 from classroom import build
 from members import ASSIGNMENT, OTHERS
@@ -13,11 +15,15 @@ KINDS = ("perfect", "emptied", "typical")
 
 
 @pytest.fixture(scope="module")
-def scores(tmp_path_factory, secret):
-    """{(assignment, student): score} of all who hand in another assignment than 03-vjp."""
+def course(tmp_path_factory, secret):
     folder = tmp_path_factory.mktemp("course")
     build(folder, OTHERS)
-    course = Course(folder)
+    return Course(folder)
+
+
+@pytest.fixture(scope="module")
+def scores(course):
+    """{(assignment, student): score} of all who hand in another assignment than 03-vjp."""
     return {
         (assignment, score.student): score
         for assignment in sorted({member.assignment for member in OTHERS})
@@ -39,3 +45,10 @@ def test_score_and_misconceptions(scores, who):
     assert score.state.label == "graded"
     assert (score.total, score.max_total) == (sum(who.expected.values()), 20)
     assert score.misconceptions == who.misconceptions
+
+
+def test_one_csv_has_the_scores_of_all_assignments(course, scores, tmp_path):
+    course.export(tmp_path / "grades.csv", *{member.assignment for member in OTHERS})
+    with (tmp_path / "grades.csv").open() as file:
+        rows = {(r["assignment"], r["student_id"]): float(r["score"]) for r in csv.DictReader(file)}
+    assert rows == {key: score.total for key, score in scores.items()}
