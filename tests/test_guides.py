@@ -83,3 +83,17 @@ def test_every_make_target_and_command_named_exists():
     assert len(called) > 5
     assert made <= targets, made - targets
     assert called <= commands, called - commands
+
+
+def test_each_lesson_leads_to_its_neighbours_and_to_its_assignment():
+    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert len(lessons) >= 6
+    looked_at = 0
+    for before, lesson, after in zip([None, *lessons], lessons, [*lessons[1:], None], strict=False):
+        text = lesson.read_text(encoding="utf-8")
+        wanted = [near.name for near in (before, after) if near]
+        wanted.append(f"../homework/{lesson.stem}/{lesson.name}")
+        for target in wanted:
+            assert f"({target})" in text, (lesson.name, target)
+            looked_at += 1
+    print(f"{looked_at} links between lessons")
