@@ -43,7 +43,6 @@ GLOSSARY = ROOT / "docs" / "glossary.csv"
 KINDS = ("formulas", "code spans", "code fences", "links", "images", "numbers", "shape")
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WIDE = "，。：；？！（）、《》「」『』【】…—“”‘’"
 CODE, MATH = "\ue000", "\ue001"  # stand for a code span and a formula in the prose
 LABEL = "\ue003"  # ends a bold label
 THING = CODE + MATH
