@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,14 +22,17 @@ from typing import IO
 
 import nbformat
 import pytest
+from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
 from grading import notebooks, sockets
+from grading.kernels import warm
 from grading.notebooks import PICTURE_RMS, PICTURES, ROOT, name_of, picture_distance
 
 COUNTED = ("notebooks", "cells", "outputs", "pictures")
+DEFAULT_PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"  # jupyter_client reads it
 REPLAYED = "replayed"  # the key of the counts in the reports' user properties
 
 LOOSE_TAG = re.compile(r"skip|ignore|nbval", re.IGNORECASE)
@@ -190,12 +194,23 @@ class SocketKernel(RunningKernel):
         self.km.start_kernel(stderr=subprocess.DEVNULL, cwd=str(cwd))
         self.kc = self.km.client()
         self.kc.start_channels()
-        try:
-            self.kc.wait_for_ready(timeout=timeout)
-            self._ensure_iopub_up()
-        except RuntimeError:
-            self.stop()
-            raise
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self._ensure_iopub_up()
+                return
+            except RuntimeError:
+                if time.monotonic() > deadline or not self.km.is_alive():
+                    self.stop()
+                    raise
+
+    def stop(self):
+        """End the kernel; nbval's way looks for the end every tenth of a second."""
+        self.kc.stop_channels()
+        run_sync(self.km.provisioner.kill)()
+        run_sync(self.km.provisioner.wait)()
+        self.km.cleanup_resources()
+        del self.km
 
 
 class StrictFile(IPyNbFile):
@@ -303,11 +318,16 @@ class Tally:
 
 
 def replay(
-    paths: Iterable[Path | str], workers: int = 1, pictures: bool = True, output: IO | None = None
+    paths: Iterable[Path | str],
+    workers: int = 1,
+    pictures: bool = True,
+    output: IO | None = None,
+    cold: bool = False,
 ) -> int:
     """Replay these notebooks in a pytest of its own, on `workers` processes; its exit code.
 
-    Fails when nothing was compared; without `pictures` the notebooks may have none.
+    Fails when nothing was compared; without `pictures` the notebooks may have none. Kernels are
+    forked from a warm parent where that is to be had; with `cold` each is a process of its own.
     The report goes to `output`, by default this process's standard output.
     Raises NotebookError for a file that is no notebook.
     """
@@ -318,12 +338,16 @@ def replay(
     root = ROOT if all(path.is_relative_to(ROOT) for path in chosen) else Path("/")
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(root)]
     command += ["--nbval", "--nbval-current-env", "-p", "grading.replay", "-p", "no:cacheprovider"]
+    command += ["-p", "no:hypothesispytest"]  # which takes a second and a half to say nothing
     command += [f"--nbval-cell-timeout={notebooks.CELL_TIMEOUT}", "-q", "--color=no"]
     command += ["-n", str(workers), "--dist", "loadscope"] if workers > 1 else []
     command += [] if pictures else ["--replay-without-pictures"]
     command += map(str, chosen)
     with notebooks.kernel_environment() as env:
         env.pop("PYTEST_ADDOPTS", None)
+        env[DEFAULT_PROVISIONER] = "local-provisioner" if cold else "warm"
+        if not cold:
+            env |= warm.share(env)
         return subprocess.run(command, env=env, check=False, stdout=output).returncode
 
 
@@ -461,7 +485,9 @@ def _lines(text: str) -> set[str]:
     return {line for line in lines if len(line) > 5 and line != "return"}
 
 
-def main(paths: Iterable[Path | str] = (), workers: int | None = None) -> int:
+def main(
+    paths: Iterable[Path | str] = (), workers: int | None = None, cold: bool = False
+) -> int:
     """Replay these notebooks or, by default, the whole course and its releases; an exit code."""
     given = [Path(path) for path in paths]
     chosen = given or notebooks.course_notebooks()
@@ -472,7 +498,7 @@ def main(paths: Iterable[Path | str] = (), workers: int | None = None) -> int:
         workers = min(2, len(chosen))
     try:
         # One notebook may well have no picture; a whole course without any is a fault.
-        code = replay(chosen, workers, pictures=not given)
+        code = replay(chosen, workers, pictures=not given, cold=cold)
     except notebooks.NotebookError as error:
         print(error, file=sys.stderr)
         return 1

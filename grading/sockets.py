@@ -1,18 +1,51 @@
 """Kernels that talk through named sockets: a free TCP port may be taken before it is bound."""
 
+from functools import lru_cache
 from pathlib import Path
 
+import zmq
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager, KernelManager
+
+from .kernels import JUPYTER
+
+# Of messages that a kernel sends: bytes of one, after which the connection is dropped, and how
+# many wait to be read, after which the kernel drops them. A picture or evidence has less.
+LARGEST, WAITING = 4 << 20, 200
 
 
 def manager(folder: Path, kernel_name: str = "python3", **options) -> AsyncKernelManager:
     """A manager of one kernel whose sockets lie in ``folder``, which must outlive the kernel."""
-    return AsyncKernelManager(kernel_name=kernel_name, **_sockets(folder), **options)
+    return AsyncKernelManager(
+        kernel_name=kernel_name, kernel_spec_manager=kernelspecs(), **_sockets(folder), **options
+    )
+
+
+def guarded_manager(folder: Path, kernel_name: str) -> AsyncKernelManager:
+    """The same for a student's kernel, which cannot fill this process's memory by what it sends.
+
+    kernel_name: "sandbox", "warm" or an installed one.
+    """
+    context = zmq.asyncio.Context()
+    context.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+    context.setsockopt(zmq.RCVHWM, WAITING)
+    return manager(
+        folder, kernel_name, context=context, client_class="grading.client.KernelClient"
+    )
 
 
 def blocking_manager(folder: Path, kernel_name: str, **options) -> KernelManager:
-    """The same without asyncio, as nbval needs it."""
+    """The same without asyncio and without limits, as nbval needs it."""
     return KernelManager(kernel_name=kernel_name, **_sockets(folder), **options)
+
+
+@lru_cache(maxsize=1)
+def kernelspecs() -> KernelSpecManager:
+    """The installed kernelspecs, and this course's "warm" and "sandbox"."""
+    specs = KernelSpecManager()
+    specs.kernel_dirs = [str(JUPYTER / "kernels"), *specs.kernel_dirs]
+    return specs
 
 
 def _sockets(folder: Path) -> dict[str, str]:

@@ -30,6 +30,13 @@ class State(Enum):
         "A cell made the Python process end; the rest was graded.",
         False,
     )
+    OVER_LIMIT = (
+        "over_limit",
+        "有单元输出太多，或打开了太多文件、进程，已被终止；其余的题照常批改。",
+        "A cell printed too much, or made too many files or processes, and was ended; "
+        "the rest was graded.",
+        False,
+    )
     MISSING_NOTEBOOK = (
         "missing_notebook",
         "提交中没有作业的笔记本；请不要改它的文件名，重新提交。",

@@ -8,7 +8,8 @@ import time
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grading.run import Client, Limits, is_png, run
+from grading.client import Client, Limits, is_png
+from grading.run import run
 from grading.states import State
 from tutor.evidence import MIME
 

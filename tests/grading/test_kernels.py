@@ -1,0 +1,383 @@
+"""Warm and sandboxed kernels: as good as cold ones, and nothing left of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from grading import kernels, sockets
+from grading.client import Limits
+from grading.kernels import provisioner, sandbox, warm
+from grading.run import run
+from grading.states import State
+
+SEED = "5eed"
+needs_fork = pytest.mark.skipif(not warm.can_fork(), reason="kernels cannot be forked here")
+needs_sandbox = pytest.mark.skipif(
+    not kernels.isolation().isolated, reason=str(kernels.isolation())
+)
+RANDOM = "import random, numpy, torch\nprint(random.random(), numpy.random.rand(), torch.rand(1))"
+
+
+def notebook(*sources):
+    return new_notebook(cells=[new_code_cell(s, id=f"c{i}") for i, s in enumerate(sources)])
+
+
+def texts(cell):
+    return "".join(o.get("text", o.get("evalue", "")) for o in cell.outputs)
+
+
+def tried(*sources, **limits):
+    """The texts of these cells after a sandboxed run, and the states of its notes."""
+    executed, notes = run(notebook(*sources), SEED, Limits(**limits))
+    return [texts(cell) for cell in executed.cells], [(n.state, n.cell) for n in notes]
+
+
+def gone(pids, seconds=10.0):
+    """Whether none of these processes runs any more."""
+    deadline = time.monotonic() + seconds
+    while any(psutil.pid_exists(p) and psutil.Process(p).status() != "zombie" for p in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(name): a manager and a client of a kernel, ended after the test."""
+    started = []
+
+    def begin(name, **options):
+        manager = sockets.blocking_manager(
+            tmp_path, name, kernel_spec_manager=sockets.kernelspecs()
+        )
+        manager.start_kernel(
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
+        )
+        client = manager.client()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        started.append((manager, client))
+        return manager, client
+
+    yield begin
+    for manager, client in started:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def said(client, code):
+    """What code prints."""
+    printed = []
+    client.execute_interactive(
+        code, timeout=60, output_hook=lambda m: printed.append(m["content"].get("text", ""))
+    )
+    return "".join(printed)
+
+
+@needs_fork
+@pytest.mark.parametrize("name", ["warm", "sandbox"])
+def test_a_forked_kernel_is_like_a_fresh_one(start, name):
+    """Random numbers start anew, arguments and paths are a kernel's own, interrupts arrive."""
+    paths = "import sys, signal; print(sys.argv[0], sys.path, signal.getsignal(signal.SIGPIPE))"
+    manager, client = start("python3")
+    numbers, own = said(client, RANDOM), said(client, paths)
+    for _ in range(2):
+        manager, client = start(name)
+        more = said(client, RANDOM)
+        assert len(more.split()) == 3 and not any(n in numbers for n in more.split())
+        numbers += more
+        assert said(client, paths) == own
+        asked = client.execute("import time\nwhile True: time.sleep(0.01)")
+        time.sleep(0.3)
+        manager.interrupt_kernel()
+        while (reply := client.get_shell_msg(timeout=30))["parent_header"]["msg_id"] != asked:
+            pass
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        assert said(client, "print('on')") == "on\n"
+        manager.shutdown_kernel(now=True)  # a sandbox runs one kernel at a time
+
+
+@needs_sandbox
+def test_a_second_kernel_in_a_sandbox_waits_and_is_told_why(start, monkeypatch):
+    monkeypatch.setattr(warm, "START", 1.0)
+    _, client = start("sandbox")
+    with pytest.raises(warm.ParentFailed, match="one at a time"):
+        start("sandbox")
+    assert said(client, "print('on')") == "on\n"
+
+
+@needs_fork
+def test_a_forked_kernel_restarts_and_its_crash_is_noticed(start):
+    manager, client = start("warm")
+    first = said(client, "import os; x = 1; print(os.getpid())")
+    manager.restart_kernel(now=True)
+    client.wait_for_ready(timeout=60)
+    assert said(client, "import os; print(os.getpid(), 'x' in globals())") != first
+    client.execute("os._exit(3)")
+    deadline = time.monotonic() + 10
+    while manager.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not manager.is_alive()
+
+
+@needs_fork
+def test_variables_that_are_read_at_import_get_a_parent_of_their_own(start, monkeypatch):
+    monkeypatch.setattr(warm, "_parents", {})
+    show = (
+        "import os, sys; print(os.getppid(), os.environ.get('OTHER'), sys.flags.hash_randomization)"
+    )
+    same = {**os.environ, "PYTHONHASHSEED": "0"}
+    results = [
+        said(start("warm", env=env)[1], show).split()
+        for env in (same, {**same, "OTHER": "yes"}, {**same, "OMP_NUM_THREADS": "1"})
+    ]
+    assert results[0][0] == results[1][0] != results[2][0]
+    assert [result[1] for result in results] == ["None", "yes", "None"]
+    assert len(warm._parents) == 2
+    warm.shut_down()
+
+
+@needs_fork
+def test_processes_may_share_one_parent(monkeypatch):
+    monkeypatch.setattr(warm, "_parents", {})
+    environment = warm.share(dict(os.environ))
+    code = (
+        "import os, subprocess; from grading.kernels import warm\n"
+        "parent = warm.warm_parent(os.environ)\n"
+        "print(type(parent).__name__, len(warm._parents))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["Shared", "0"]
+    warm.shut_down()
+
+
+def test_without_forking_kernels_start_cold_and_say_so_once(start, monkeypatch, capsys):
+    monkeypatch.setattr(warm, "can_fork", lambda: False)
+    monkeypatch.setattr(provisioner, "_said", set())
+    assert said(start("warm")[1], "print(1)") == "1\n"
+    assert said(start("warm")[1], "print(2)") == "2\n"
+    printed = capsys.readouterr().err
+    assert printed.count("cold") == 1 and "冷启动" in printed
+
+
+@needs_fork
+def test_a_parent_that_cannot_import_or_must_not_fork_says_why(tmp_path):
+    for module, text, why in (
+        ("absent_module", "", "absent_module"),
+        ("threaded", "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), "
+         "daemon=True).start()\n", "started a thread"),
+    ):  # fmt: skip
+        if text:
+            (tmp_path / f"{module}.py").write_text(text, encoding="utf-8")
+        parent = warm.Parent({**os.environ, "PYTHONPATH": str(tmp_path)}, [module])
+        with pytest.raises(warm.ParentFailed, match=why):
+            parent.fork({}, [])
+        parent.end()
+        assert not parent.folder.exists()
+
+
+OWNER = """
+import os, sys
+from grading.kernels import sandbox, warm
+from nbformat.v4 import new_code_cell, new_notebook
+parent = sandbox.parent() if sys.argv[1] == "sandbox" else warm.warm_parent(os.environ)
+from grading.run import run
+import threading
+cell = new_code_cell("import time; time.sleep(60)")
+threading.Thread(
+    target=run, args=(new_notebook(cells=[cell]), "s"), kwargs={"kernel": sys.argv[1]}, daemon=True
+).start()
+import psutil, time
+time.sleep(6)
+print(parent.folder, *[p.pid for p in psutil.Process().children(True)], flush=True)
+time.sleep(60)
+"""
+
+
+@needs_sandbox
+@pytest.mark.parametrize("name", ["warm", "sandbox"])
+def test_nothing_outlives_an_owner_that_is_killed(name):
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, name], stdout=subprocess.PIPE, text=True)
+    _, *pids = owner.stdout.readline().split()
+    assert len(pids) >= 2  # the parent and its kernel, at least
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    assert gone(map(int, pids))
+
+
+@needs_sandbox
+def test_the_kernelspecs_serve_stock_tools(tmp_path):
+    """`jupyter execute` knows nothing of us but JUPYTER_PATH."""
+    results = {}
+    for name in ("python3", "warm", "sandbox"):
+        path = tmp_path / f"{name}.ipynb"
+        nbformat.write(notebook("import torch\ntorch.arange(3.0) / 7", "1 / 0"), path)
+        subprocess.run(
+            [Path(sys.executable).with_name("jupyter-execute"), "--inplace", "--allow-errors"]
+            + [f"--kernel_name={name}", path],
+            env={**os.environ, "JUPYTER_PATH": str(kernels.JUPYTER)},
+            capture_output=True,
+            check=True,
+        )
+        cells = nbformat.read(path, as_version=4).cells
+        results[name] = [cells[0].outputs, cells[1].outputs[0].evalue]
+    assert "0.2857" in results["python3"][0][0].data["text/plain"]
+    assert results["python3"] == results["warm"] == results["sandbox"]
+
+
+# --- the sandbox ---
+
+
+@needs_sandbox
+def test_what_can_be_seen_inside(monkeypatch):
+    monkeypatch.setenv("COURSE_SECRET", "nobody may know")
+    root = sandbox.COURSE
+    keys = sorted((root / "tutor" / "keys").glob("*.json"))
+    hidden = ["source", "notebooks", "tests", "grading/key.py", ".course-secret", ".git"]
+    look = (
+        "import json, os, sys\n"
+        f"root = {str(root)!r}\n"
+        f"print(json.dumps([[os.path.exists(os.path.join(root, p)) for p in {hidden!r}],"
+        "dict(os.environ), os.listdir(), os.getuid(),"
+        "[p for p in os.listdir('/proc') if p.isdigit()],"
+        "os.listdir('/scratch'), os.listdir('/dev/shm')]))"
+    )
+    reading = f"print(sum(os.path.getsize(p) for p in {[str(k) for k in keys]!r}))"
+    (seen, empty, opened), notes = tried(look, reading, f"print(open({str(keys[0])!r}).read())")
+    exists, environment, here, user, processes, scratch, shared = json.loads(seen)
+    assert keys and not any(exists)
+    assert environment["TUTOR_SEED"] == SEED
+    assert "nobody may know" not in seen
+    assert (here, user, len(processes), sorted(scratch), shared) == (
+        [], 1000, 2, ["home", "submission"], []
+    )  # fmt: skip
+    assert empty == "0\n" and "denied" in opened
+    assert notes == []
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        ("import socket; socket.create_connection(('127.0.0.1', 9), 2)", "refused"),
+        ("import socket; socket.create_connection(('192.0.2.1', 9), 2)", "unreachable"),
+        ("open('/x', 'w')", "Read-only"),
+        ("import tutor; open(tutor.__file__, 'a')", "Read-only"),
+        ("import torch; open(torch.__file__, 'a')", "Read-only"),
+        ("open('/dev/x', 'w')", "Read-only"),
+        ("open('/proc/1/environ').read()", "denied"),
+        ("open('/proc/1/mem', 'rb').read()", "denied"),
+        ("import os; os.readlink('/proc/1/fd/3')", "denied"),
+        ("import os; os.kill(1, 9); os.kill(1, 15); os.kill(1, 2); print('alive')", "alive"),
+        ("import os; os.setuid(0)", "Invalid argument"),
+        ("b = bytearray(10**10)", ""),
+        ("import torch; torch.zeros(10**9)", "allocate"),
+        ("f = open('big', 'wb')\nfor _ in range(200): f.write(bytes(10**6))", "too large"),
+        ("for i in range(30): open(f'{i}', 'wb').write(bytes(10**7))", "No space"),
+        ("for i in range(30): open(f'/dev/shm/{i}', 'wb').write(bytes(10**7))", "No space"),
+    ],
+)
+def test_what_cannot_be_done_inside(code, answer):
+    (shown, after), notes = tried(code, "print('on')")
+    assert answer in shown and after == "on\n"
+    assert notes == []
+
+
+@needs_sandbox
+def test_calls_that_the_filter_refuses():
+    architecture, calls = sandbox.REFUSED[os.uname().machine]
+    numbers = [n for name, n in calls.items()] + list(sandbox.REFUSED_EVERYWHERE)
+    ask = (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "def ask(n):\n    return libc.syscall(n, 0, 0, 0, 0, 0, 0), ctypes.get_errno()\n"
+        f"print([n for n in {numbers!r} if ask(n) != (-1, 1)], ask({sandbox.OTHER_ABI} + 39), "
+        "libc.syscall(39) > 0)"
+    )
+    (shown,), _ = tried(ask)
+    assert shown == "[] (-1, 1) True\n"
+    assert len(numbers) > 30
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("import os\nwhile True: os.fork()", State.OVER_LIMIT),
+        (
+            "import os, time\nfor _ in range(4):\n"
+            "    if not os.fork(): b = b'x' * (6 * 10**8); time.sleep(60)\ntime.sleep(60)",
+            State.OUT_OF_MEMORY,
+        ),
+        ("for i in range(10**6): open(str(i), 'w').close()", State.OVER_LIMIT),
+        ("import os\nwhile True: os.write(1, bytes(1 << 16))", State.OVER_LIMIT),
+        ("import os\nos._exit(0)", State.CRASHED),
+        ("import ctypes\nctypes.string_at(0)", State.CRASHED),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", State.TIMEOUT),
+    ],
+)
+def test_what_ends_a_kernel_costs_one_cell(code, state):
+    cell = 2.0 if state is State.TIMEOUT else 20.0
+    (_, after), notes = tried(code, "print('on')", cell=cell, grace=0.5)
+    assert after == "on\n"
+    assert notes == [(state, "c0")]
+
+
+@needs_sandbox
+def test_nothing_is_left_for_the_next_submission():
+    leave = (
+        "import os, time\n"
+        "os.makedirs('/scratch/a/b'); os.symlink('/', '/scratch/a/b/root')\n"
+        "open('/dev/shm/x', 'w').write('y'); os.chmod('/scratch/a', 0)\n"
+        "if not os.fork():\n    os.setsid()\n"
+        "    if not os.fork(): time.sleep(60)\n    os._exit(0)\n"
+        "import threading, atexit\natexit.register(time.sleep, 60)\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()"
+    )
+    deep = "for _ in range(3000):\n    os.mkdir('d'); os.chdir('d')"
+    look = (
+        "import os; print(os.listdir('/scratch'), os.listdir('/dev/shm'), "
+        "len([p for p in os.listdir('/proc') if p.isdigit()]), os.listdir())"
+    )
+    (before,), _ = tried(look)
+    for sources in ((leave,), (f"import os\n{deep}",)):
+        _, notes = tried(*sources)
+        assert notes == []
+        (after,), _ = tried(look)
+        assert after == before
+    assert "'submission'" in before and before.endswith("2 []\n")
+
+
+def test_a_machine_without_a_sandbox_says_why(monkeypatch, tmp_path):
+    kernels.isolation.cache_clear()
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: no namespaces here' >&2\nexit 1\n", encoding="utf-8")
+    broken.chmod(0o700)
+    monkeypatch.setattr(sandbox, "program", lambda: str(broken))
+    level = kernels.isolation()
+    kernels.isolation.cache_clear()
+    assert not level.isolated
+    assert "no namespaces here" in str(level) and "没有隔离" in str(level)
+
+
+def test_no_folder_of_a_parent_is_left():
+    """Of all that the tests above made in this process."""
+    warm.shut_down()
+    assert warm._parents == {}
+    assert not [p for p in psutil.Process().children(True) if "parent.py" in " ".join(p.cmdline())]
