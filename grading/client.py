@@ -107,7 +107,8 @@ class Client(NotebookClient):
 
     async def begin(self, **options: Any) -> None:
         """Start the kernel with ``cwd`` and ``env``. Raises if it does not come up."""
-        arguments = ["--HistoryManager.enabled=False"]
+        # No database of inputs, and no pause of half a millisecond before each reply.
+        arguments = ["--HistoryManager.enabled=False", "--IPythonKernel._execute_sleep=0"]
         # What a process writes past its kernel must not reach the grader's own terminal.
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         await self.km.start_kernel(extra_arguments=arguments, **silent, **options)
@@ -145,7 +146,8 @@ class Client(NotebookClient):
         group = getattr(self.km.provisioner, "pgid", None)
         with suppress(Exception):
             self.kc.stop_channels()
-        # The manager's own shutdown_kernel looks for the end every tenth of a second.
+        # The manager's own shutdown_kernel looks for the end every tenth of a second, in vain
+        # for a kernel whose parent ends it.
         await self.km.provisioner.kill()
         await self.km.provisioner.wait()
         await self.km.cleanup_resources()

@@ -10,8 +10,8 @@ import copy
 import os
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
@@ -78,11 +78,9 @@ async def _attempt(
     Raises KernelLost, OutOfTime.
     """
     interrupted = []
-    with ExitStack() as stack:
-        home = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        folder, environment = _surroundings(Path(home), seed)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         client = Client(notebook, limits, sockets.guarded_manager(Path(home), kernel))
-        await client.begin(cwd=str(folder), env=environment)
+        await client.begin(**_surroundings(Path(home), seed, kernel))
         try:
             for index, cell in enumerate(notebook.cells):
                 if cell.cell_type != "code" or index in skip:
@@ -97,8 +95,10 @@ async def _attempt(
     return interrupted
 
 
-def _surroundings(home: Path, seed: str) -> tuple[Path, dict[str, str]]:
-    """An empty folder to run in, and an environment, for a kernel that is in no sandbox."""
+def _surroundings(home: Path, seed: str, kernel: str) -> dict[str, Any]:
+    """Where a kernel is to run, and in what environment: in the sandbox nothing but the seed."""
+    if kernel == SANDBOX:
+        return {"env": {SEED_VARIABLE: seed}}
     folder = home / "submission"
     for name in (folder, home / "ipython", home / "config"):
         name.mkdir()
@@ -112,7 +112,7 @@ def _surroundings(home: Path, seed: str) -> tuple[Path, dict[str, str]]:
         "PYTHONUTF8": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return folder, environment
+    return {"cwd": str(folder), "env": environment}
 
 
 def _notes(notebook: NotebookNode, happened: dict[int, State]) -> list[Note]:

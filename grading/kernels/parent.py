@@ -315,9 +315,11 @@ def remove(path: Path) -> None:
 def become_kernel(request: dict, descriptors: list[int], settings: Settings, libc) -> None:
     """Turn this forked process into the kernel that was asked for; never returns.
 
-    request: argv (the arguments of ipykernel_launcher), env, cwd; in the sandbox also connection,
-    what a connection file holds, and folders, to be made. descriptors: standard input, output
-    and error; in the sandbox also the listening sockets of CHANNELS.
+    request: argv (the arguments of ipykernel_launcher), env, cwd. In the sandbox also: connection,
+    what a connection file holds; folders, to be made; anew, modules of which the kernel runs the
+    top level again, for they look for a kernel around them.
+    descriptors: standard input, output and error; in the sandbox also the listening sockets of
+    CHANNELS.
     """
     code = 1
     try:
@@ -328,6 +330,8 @@ def become_kernel(request: dict, descriptors: list[int], settings: Settings, lib
         for folder in request.get("folders", ()):
             Path(folder).mkdir()
         os.chdir(request["cwd"])
+        for module in request.get("anew", ()):
+            sys.modules.pop(module, None)
         start_kernel(request)
         code = 0
     except SystemExit as error:
@@ -371,7 +375,7 @@ def start_kernel(request: dict) -> None:
 
     numpy.random.seed()  # `random` does this itself
     if "torch" in sys.modules:
-        sys.modules["torch"].seed()
+        sys.modules["torch"].default_generator.seed()  # torch.seed() reads whole source files
     connection = request.get("connection")
     application = with_sockets(IPKernelApp, connection) if connection else IPKernelApp
     sys.argv = [importlib.util.find_spec("ipykernel_launcher").origin, *request["argv"]]
@@ -399,6 +403,9 @@ def with_sockets(base: type, connection: dict) -> type:
 
         def init_heartbeat(self):
             """Nobody listens to it: the client asks this parent whether the kernel lives."""
+
+        def init_pdb(self):
+            """Nobody is there to debug."""
 
     return Application
 

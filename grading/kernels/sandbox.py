@@ -25,6 +25,7 @@ COURSE = Path(__file__).resolve().parent.parent.parent
 SCRATCH, SHARED = "/scratch", "/dev/shm"
 HOME, FOLDER = f"{SCRATCH}/home", f"{SCRATCH}/submission"
 MIB = 1 << 20
+TUTOR = "tutor"
 ENVIRONMENT = {
     "HOME": HOME,
     "LANG": "C.UTF-8",
@@ -38,7 +39,11 @@ ENVIRONMENT = {
     "TZ": "UTC",
 }
 
-LATE = re.compile(r"\btorch\.(optim|func|compile)\b|\bfrom torch import .*\b(optim|func)\b")
+# What else to import early where the code names it.
+NAMED = {
+    warm.PLOTS: re.compile(r"\bmatplotlib\b|\bfigures\b"),
+    warm.DYNAMO: re.compile(r"\btorch\.(optim|func|compile)\b"),
+}
 _wanted: set[str] = set()
 
 
@@ -127,7 +132,7 @@ def make() -> warm.Parent:
     with call_filter() as calls:
         return warm.Parent(
             {},
-            [*warm.PRELOAD, *_wanted],
+            [*warm.PRELOAD, *course_modules(), *sorted(_wanted)],
             [*bubblewrap(calls.fileno(), limits), sys.executable],
             inherit=[calls.fileno()],
             sandboxed=True,
@@ -136,13 +141,27 @@ def make() -> warm.Parent:
         )
 
 
+def course_modules() -> list[str]:
+    """What a student's notebook imports of the course.
+
+    Kernels of notebooks that are under test must not share these; a sandbox lasts for one run of
+    the grader.
+    """
+    probes = sorted(path.stem for path in (tutor_folder() / "probes").glob("[a-z]*.py"))
+    return [TUTOR, *(f"{TUTOR}.probes.{name}" for name in probes)]
+
+
+def tutor_folder() -> Path:
+    """Where the package is that students' notebooks import."""
+    return Path(find_spec(TUTOR).origin).resolve().parent
+
+
 def prepare(code: str) -> None:
     """Make this process's sandbox now, for kernels that will run code like this.
 
     Raises NoSandbox. What the code does not name is imported by the kernels that need it.
     """
-    if LATE.search(code):
-        _wanted.add(warm.DYNAMO)
+    _wanted.update(module for module, name in NAMED.items() if name.search(code))
     parent()
 
 
@@ -179,7 +198,7 @@ def mounts() -> Iterator[list[str]]:
     # Where one of these folders holds the course, the course is hidden again.
     yield ["--tmpfs", str(COURSE)]
     yield from readable(sys.prefix)
-    package = Path(find_spec("tutor").origin).resolve().parent
+    package = tutor_folder()
     yield from readable(str(package))
     for key in sorted((package / "keys").glob("*.json")):
         yield ["--ro-bind", os.devnull, str(key)]

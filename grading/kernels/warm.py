@@ -22,20 +22,22 @@ from pathlib import Path
 from typing import Any
 
 SCRIPT = Path(__file__).with_name("parent.py")
-# What notebooks of this course import, or torch does on its first backward pass (symbolic_shapes).
-# Never the course's own modules: they are under test.
+# What every notebook of this course needs: torch, what torch imports on its first backward pass,
+# and a kernel.
 PRELOAD = (
     "torch",
     "torch.fx.experimental.symbolic_shapes",
-    "matplotlib.pyplot",
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
     "ipykernel.debugger",
+    "IPython.core.completerlib",
     "IPython.core.debugger",
+    "IPython.extensions.storemagic",
     "tornado.platform.asyncio",
 )
-# Optimizers and torch.func import this on their first use; it takes as long as torch itself.
-DYNAMO = "torch._dynamo"
+# What some need. Optimizers and torch.func import torch._dynamo on their first use, which takes as
+# long as torch itself.
+PLOTS, DYNAMO = "matplotlib.pyplot", "torch._dynamo"
 SHARED = "AUTOGRAD_WARM_PARENT"  # the variable that names another process's parent
 START = 60.0  # seconds for a parent to have imported everything and answer
 MESSAGE = 1 << 16
@@ -204,7 +206,10 @@ class Forked:
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+        """End the kernel, and do not wait for that: the parent does, before the next one."""
+        if self.poll() is None:
+            self.returncode = -signal.SIGKILL
+            self.connection.close()
 
 
 _parents: dict[Any, Parent] = {}
@@ -227,7 +232,9 @@ def warm_parent(environment: Mapping[str, str]) -> Parent | Shared:
     address, _, digest = os.environ.get(SHARED, "").rpartition(":")
     if digest == read_at_import(environment):
         return Shared(address)
-    return parent_for(read_at_import(environment), lambda: Parent(environment, (*PRELOAD, DYNAMO)))
+    return parent_for(
+        read_at_import(environment), lambda: Parent(environment, (*PRELOAD, PLOTS, DYNAMO))
+    )
 
 
 def share(environment: Mapping[str, str]) -> dict[str, str]:
