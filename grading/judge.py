@@ -55,8 +55,7 @@ def _error_of(cell: NotebookNode) -> tuple[str, str] | None:
 
 def judge_claim(claim: Claim, name: str, seed: str, reference: Reference) -> Verdict:
     """The verdict on one exercise of a submission made under ``seed``."""
-    key = reference.key(name, seed)
-    wrong = [] if claim.problem else reference.misconceptions(name, seed)
+    key, wrong = reference.key(name, seed), reference.misconceptions(name, seed)
     return judge(find(name), claim.evidence, key, wrong, claim.problem)
 
 

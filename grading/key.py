@@ -1,10 +1,13 @@
 """Keys: the evidence of the source notebook's own solutions under a seed."""
 
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tutor.evidence import Evidence
+from nbformat import NotebookNode
+
+from tutor.evidence import Evidence, Observation
 from tutor.exercise import Exercise, collect, exercises, find, known_state
 from tutor.verdict import Misconception
 
@@ -17,12 +20,13 @@ SETUP = "imports"
 class Reference:
     """The solutions of one assignment, run in this process: they are the instructor's own code.
 
-    Raises `grading.course.UnknownAssignment` for an assignment that is not in source/.
+    notebook: the source notebook, where it is at hand. Otherwise it is read, which raises
+    `grading.course.UnknownAssignment` for an assignment that is not in source/.
     """
 
-    def __init__(self, assignment: str, root: Path = ROOT):
+    def __init__(self, assignment: str, root: Path = ROOT, notebook: NotebookNode | None = None):
         self.assignment = assignment
-        self.notebook = read_source(assignment, root)
+        self.notebook = notebook or read_source(assignment, root)
 
     @property
     def exercises(self) -> list[Exercise]:
@@ -70,8 +74,34 @@ class Reference:
         return collect(find(name), self.answer(name), seed)
 
     def misconceptions(self, name: str, seed: str) -> list[Misconception]:
-        """What each known wrong answer shows under ``seed``."""
+        """What each known wrong answer shows under ``seed``; they are asked when looked at."""
         return [
-            Misconception(w.name, w.zh, w.en, collect(find(name), w.answer, seed))
+            Misconception(w.name, w.zh, w.en, LazyEvidence(find(name), w.answer, seed))
             for w in misconceptions(name)
         ]
+
+
+class LazyEvidence(Mapping[str, Observation]):
+    """What `tutor.exercise.collect` gives, collected when it is looked at.
+
+    Most answers are right, and then no misconception is asked anything; most wrong ones are wrong
+    in an early facet. So the first facet looked at is asked about with what precedes it alone,
+    the second with all the rest.
+    """
+
+    def __init__(self, exercise: Exercise, answer: Any, seed: str):
+        self._question = exercise, answer, seed
+        self._seen: Evidence = {}
+
+    def __getitem__(self, name: str) -> Observation:
+        if name not in self._seen:
+            self._seen = collect(*self._question, last=None if self._seen else name)
+        return self._seen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        exercise, *_ = self._question
+        return (facet.name for facet in exercise.facets)
+
+    def __len__(self) -> int:
+        exercise, *_ = self._question
+        return len(exercise.facets)

@@ -9,15 +9,16 @@ import hashlib
 import importlib
 import pkgutil
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from .evidence import Evidence, raised
+from .evidence import Evidence, Observation, raised
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def exercise(assignment: str, facets: Iterable[Facet]):
     return register
 
 
+@cache
 def _load() -> dict[str, Exercise]:
+    """The registry, once every module of `tutor.probes` has filled it."""
     from . import probes
 
     for module in pkgutil.iter_modules(probes.__path__):
@@ -102,7 +105,8 @@ def known_state():
     """float64, gradients on, a fixed seed, one thread, no warnings; all put back afterwards.
 
     One thread: normalisations and softmax hand even a few numbers to all threads, and on a busy
-    machine these wait for each other for seconds.
+    machine these wait for each other for seconds. Only the CPU's generator is seeded:
+    torch.manual_seed would seed those of GPUs too, and nothing would put them back.
     """
     dtype, grad, rng = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state()
     threads = torch.get_num_threads()
@@ -111,7 +115,7 @@ def known_state():
         try:
             torch.set_default_dtype(torch.float64)
             torch.set_grad_enabled(True)
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             torch.set_num_threads(1)
             yield
         finally:
@@ -121,22 +125,33 @@ def known_state():
             torch.set_num_threads(threads)
 
 
-def collect(exercise: Exercise, answer: Any, seed: str) -> Evidence:
+def collect(exercise: Exercise, answer: Any, seed: str, last: str | None = None) -> Evidence:
     """Ask ``answer`` the exercise's questions under ``seed``; one observation per facet.
 
     Where the probe itself breaks on an answer, the facets it has not yet reported on say how.
+    ``last`` names a facet to stop after: those that the probe reports on later are left out.
     """
     evidence: Evidence = {}
     problem = None
     with known_state():
         try:
-            found = exercise.probe(answer, generator(exercise.name, seed))
-            for name, observation in found.items() if isinstance(found, dict) else found:
-                evidence[name] = observation
+            with closing(_observations(exercise, answer, seed)) as found:
+                for name, observation in found:
+                    evidence[name] = observation
+                    if name == last:
+                        break
         except (Exception, SystemExit) as error:
             problem = raised(error)
-    unknown = set(evidence) - {facet.name for facet in exercise.facets}
+    names = [facet.name for facet in exercise.facets]
+    unknown = set(evidence) - set(names)
     if unknown:
         raise ValueError(f"{exercise.name}: the probe reports on unknown facets {sorted(unknown)}")
+    if last in evidence:
+        return {name: evidence[name] for name in names if name in evidence}
     missing = problem or {"raises": "LookupError", "message": "the probe did not report on this"}
-    return {facet.name: evidence.get(facet.name, missing) for facet in exercise.facets}
+    return {name: evidence.get(name, missing) for name in names}
+
+
+def _observations(exercise: Exercise, answer: Any, seed: str) -> Iterator[tuple[str, Observation]]:
+    found = exercise.probe(answer, generator(exercise.name, seed))
+    yield from found.items() if isinstance(found, dict) else found

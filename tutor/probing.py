@@ -11,6 +11,8 @@ import torch
 from .counting import backward_passes, largest_tensor
 from .evidence import Observation, attempt
 
+SIGNS = np.array([-1.0, 1.0])
+
 
 def positive(rng, *shape, dtype=torch.float64):
     """A tensor of numbers in [0.5, 1.5): its row sums and column sums never cancel."""
@@ -19,7 +21,7 @@ def positive(rng, *shape, dtype=torch.float64):
 
 def signed(rng, *shape, dtype=torch.float64):
     """A tensor of numbers of both signs, with magnitudes in [0.5, 2)."""
-    values = rng.uniform(0.5, 2, shape) * rng.choice([-1.0, 1.0], shape)
+    values = rng.uniform(0.5, 2, shape) * SIGNS[rng.integers(0, 2, shape)]
     return torch.tensor(values, dtype=dtype)
 
 

@@ -1,6 +1,7 @@
 """Verdicts: a student's evidence beside the key, facet by facet."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +40,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Misconception:
-    """A named wrong answer: one sentence in each language, and the evidence it gives."""
+    """A named wrong answer: one sentence in each language, and the evidence it gives.
+
+    The evidence may be made when it is first looked at: nobody looks for a right answer.
+    """
 
     name: str
     zh: str
     en: str
-    evidence: Evidence
+    evidence: Mapping[str, Observation]
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,11 @@ def name_misconception(
         mine, theirs = evidence.get(name, MISSING), candidate.evidence[name]
         return mine.get("message") == theirs.get("message") and not difference(mine, theirs)
 
-    explaining = [m for m in misconceptions if any(agrees(m, name) for name in wrong)]
-    score = {m.name: sum(agrees(m, name) for name in key) for m in explaining}
-    return max(explaining, key=lambda m: score[m.name], default=None)
+    # The last facet first: a candidate that is asked when looked at is then asked only once.
+    explaining = [m for m in misconceptions if any(agrees(m, n) for n in reversed(wrong))]
+    if len(explaining) < 2:
+        return next(iter(explaining), None)
+    return max(explaining, key=lambda m: sum(agrees(m, name) for name in key))
 
 
 def difference(yours: Observation, expected: Observation, where: str = "") -> Difference | None:

@@ -33,6 +33,42 @@ def test_a_probe_must_report_on_every_facet_and_on_no_other():
         collect(loud, None, "s")
 
 
+def test_it_can_stop_after_a_facet_and_leaves_the_known_state_in_order():
+    closed = []
+
+    def probe(answer, rng):
+        try:
+            yield "first", observe(rng.random())
+            yield "second", observe(answer())
+        finally:
+            closed.append(torch.get_default_dtype())
+
+    task = Exercise("e", "a", FACETS, probe)
+    whole = collect(task, lambda: 1, "s")
+    assert collect(task, lambda: 1, "s", last="first") == {"first": whole["first"]}
+    assert collect(task, lambda: 1, "s", last="second") == whole
+    assert closed == [torch.float64] * 3
+
+    unordered = Exercise("e", "a", FACETS, lambda a, r: {"second": observe(2), "first": observe(1)})
+    assert collect(unordered, None, "s", last="second") == {"second": {"integer": 2}}
+    assert list(collect(unordered, None, "s", last="first")) == ["first", "second"]
+
+    def breaks(answer, rng):
+        raise KeyError
+
+    evidence = collect(Exercise("e", "a", FACETS, breaks), None, "s", last="first")
+    assert [observation["raises"] for observation in evidence.values()] == ["KeyError"] * 2
+
+
+def test_generators_of_gpus_are_left_alone(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    torch.manual_seed(1)
+    assert seeded == [1]
+    collect(Exercise("e", "a", FACETS, lambda answer, rng: {}), None, "s")
+    assert seeded == [1]
+
+
 def test_the_state_is_known_inside_and_put_back_outside():
     def probe(answer, rng):
         assert torch.get_num_threads() == 1

@@ -4,11 +4,14 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
+from grading import key
 from grading.course import UnknownAssignment, check_cells, checked_exercise, read_source
 from grading.judge import judge_notebook
-from grading.key import Reference
+from grading.key import LazyEvidence, Reference
+from grading.misconceptions import misconceptions
 from grading.seeds import course_secret, seed_for
 from tutor import evidence as ev
+from tutor.exercise import collect, find
 
 from . import toy
 
@@ -40,9 +43,51 @@ def test_right_evidence_scores_full_marks(judged):
 
 def test_a_wrong_answer_is_named(judged):
     m = judged.reference.misconceptions("scaled", SEED)[0]
-    _, verdict = judged(claimed(ev.dumps("scaled", m.evidence)))
+    _, verdict = judged(claimed(ev.dumps("scaled", dict(m.evidence))))
     assert verdict.points == 0
     assert verdict.misconception.en == "adds instead"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The answers that the judge asks, and the facet after which it stops asking."""
+    asked = []
+
+    def recording(exercise, answer, seed, last=None):
+        asked.append((answer.__name__, last))
+        return collect(exercise, answer, seed, last)
+
+    monkeypatch.setattr(key, "collect", recording)
+    return asked
+
+
+def test_no_misconception_is_asked_about_a_right_answer_or_none(judged, asked):
+    text = ev.dumps("scaled", judged.reference.key("scaled", SEED))
+    asked.clear()
+    assert judged(claimed(text))[1].passed
+    assert not judged([])[1].passed
+    assert asked == [("scaled", None)] * 2
+
+
+def test_a_misconception_is_asked_no_more_than_it_takes(judged, asked):
+    wrong = {m.name: dict(m.evidence) for m in judged.reference.misconceptions("scaled", SEED)}
+    asked.clear()
+    assert judged(claimed(ev.dumps("scaled", wrong["adds"])))[1].misconception.name == "adds"
+    assert asked == [("scaled", None), *((name, "value") for name in wrong)]
+
+
+def test_lazy_evidence_is_what_collect_gives(judged):
+    for m in judged.reference.misconceptions("scaled", SEED):
+        (answer,) = [w.answer for w in misconceptions("scaled") if w.name == m.name]
+        whole = collect(find("scaled"), answer, SEED)
+        fresh = LazyEvidence(find("scaled"), answer, SEED)
+        for name in reversed(whole):
+            assert fresh[name] == whole[name]
+        assert m.evidence["value"] == whole["value"]
+        assert m.evidence == whole and list(m.evidence) == list(whole)
+        assert len(m.evidence) == len(whole) == 2
+        with pytest.raises(KeyError):
+            m.evidence["points"]
 
 
 def test_evidence_for_another_seed_is_wrong(judged):
@@ -54,14 +99,14 @@ def test_evidence_for_another_seed_is_wrong(judged):
     "kind", ["twice", "cut", "other exercise", "facet missing", "one too many"]
 )
 def test_anything_but_one_whole_piece_is_tampering(judged, kind):
-    key = judged.reference.key("scaled", SEED)
-    right = ev.dumps("scaled", key)
+    whole = judged.reference.key("scaled", SEED)
+    right = ev.dumps("scaled", whole)
     outputs = {
         "twice": claimed(right, right),
         "cut": claimed(right[:-5]),
-        "other exercise": claimed(ev.dumps("vjp", key)),
-        "facet missing": claimed(ev.dumps("scaled", {"value": key["value"]})),
-        "one too many": claimed(ev.dumps("scaled", key | {"points": {"integer": 3}})),
+        "other exercise": claimed(ev.dumps("vjp", whole)),
+        "facet missing": claimed(ev.dumps("scaled", {"value": whole["value"]})),
+        "one too many": claimed(ev.dumps("scaled", whole | {"points": {"integer": 3}})),
     }
     claim, verdict = judged(outputs[kind])
     assert claim.tampered and verdict.points == 0

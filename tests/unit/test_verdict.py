@@ -101,6 +101,13 @@ def test_a_misconception_is_named_as_itself():
     assert judge(TASK, KEY | {"value": observe(3 * a)}, KEY, known).misconception is None
 
 
+def test_of_several_the_one_that_agrees_on_most_is_named():
+    known = [DOUBLED, wrong("doubled_twice", value=observe(2 * a), dtype=observe("float64")), CRASH]
+    also = KEY | {"value": observe(2 * a), "dtype": observe("float64")}
+    assert judge(TASK, also, KEY, known).misconception.name == "doubled_twice"
+    assert judge(TASK, DOUBLED.evidence, KEY, known[::-1]).misconception is DOUBLED
+
+
 def test_a_facet_that_has_to_wait_names_nothing():
     dirty = wrong("dirty", clean=observe(False))
     evidence = KEY | {"value": observe(3 * a), "clean": observe(False)}
