@@ -13,7 +13,10 @@ LAB_ARGS ?=
 PYTEST_ARGS ?=
 GRADE_ARGS ?=
 
-.PHONY: help lab test lint notebooks keys replay parity proofs grade report release browser clean
+REPLAY_ARGS ?=
+BENCH_ARGS ?=
+
+.PHONY: help lab test lint notebooks keys replay parity proofs grade report release attacks bench browser clean
 
 help: ## 列出所有目标 / print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,8 +38,8 @@ notebooks: $(READY) ## 就地执行所有笔记本并写成规范形式 / execut
 keys: $(READY) ## 由 source/ 重新生成 tutor/keys/ / make tutor/keys/ again from source/
 	@$(RUN) -m grading keys
 
-replay: $(READY) ## 重放每个单元，比较每个输出 / replay every cell, compare every output
-	@$(RUN) -m grading replay
+replay: $(READY) ## 重放每个单元，比较每个输出（REPLAY_ARGS=--cold：冷内核）/ replay and compare every output
+	@$(RUN) -m grading replay $(REPLAY_ARGS)
 
 parity: $(READY) ## 比较中文与英文 / compare the two languages
 	@$(RUN) -m grading parity
@@ -53,6 +56,13 @@ report: $(READY) ## 查看一份提交（ASSIGNMENT=03-vjp STUDENT=名字）/ re
 release: $(READY) ## 生成学生版，并证明其中没有答案 / make the students' version, prove it has no answer
 	@$(RUN) -m grading release $(ASSIGNMENT)
 
+attacks: $(READY) ## 用怀有恶意的提交攻击判分器，写出 docs/attacks.md / attack the grader, write docs/attacks.md
+	@mkdir -p .cache
+	@$(RUN) -m pytest -s tests/attacks --junitxml=.cache/attacks.xml $(PYTEST_ARGS)
+
+bench: $(READY) ## 与常用工具并排测速，写出 docs/performance.md / measure against stock tools
+	@$(RUN) -m bench $(BENCH_ARGS)
+
 browser: $(READY) ## 在 Chromium 里试用课程 / try the course in Chromium
 	@mkdir -p .cache
 	@$(RUN) -m pytest -s tests/browser --junitxml=.cache/browser.xml $(PYTEST_ARGS)
@@ -63,6 +73,8 @@ clean: ## 删除可重新生成的文件（不碰作业、成绩与密钥）/ re
 
 # The stamp is written last: an installation that was broken off is taken up again.
 $(READY): requirements.txt pyproject.toml
+	@# Left by another installer, it would hide the entry points of this one.
+	@rm -rf autograd_both_ways.egg-info
 	@python=; for name in $(PYTHON) python3.11 python3 python; do \
 	  if "$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; \
 	  then python=$$name; break; fi; \

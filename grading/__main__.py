@@ -1,6 +1,5 @@
 """`python -m grading`: what instructors and CI run. The work is done in the modules it calls."""
 
-import logging
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -17,20 +16,37 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Assignment = Annotated[str, typer.Argument(help="作业名，如 03-vjp / the assignment's name")]
 Chosen = Annotated[str | None, typer.Argument(help="作业名；默认全部 / default: all")]
 Folder = Annotated[Path, typer.Option("--course", help="课程文件夹 / the course's folder")]
+HELP_WORKERS = "进程数，默认每个核一个；0 为不用 / processes, by default one a core; 0 for none"
 Paths = Annotated[list[Path] | None, typer.Argument(help="笔记本；默认全部 / default: all")]
 
 
 @contextmanager
 def one_sentence():
-    """Say what a user did wrong in one sentence, and exit with 2."""
-    from .report import NotGraded
-    from .runner import CellsChanged, NoCourse, NoSubmissions
-
+    """Say in one sentence what a user did wrong, or the machine refuses, and exit with 2."""
     try:
         yield
-    except (UnknownAssignment, NoSubmissions, NotGraded, CellsChanged, NoCourse) as error:
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if not isinstance(error, _sentences()):
+            raise
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+
+
+def _sentences() -> tuple[type[Exception], ...]:
+    """The errors that are a sentence for people, in both languages."""
+    from .engine import Unreachable
+    from .gradebook import GradebookTrouble
+    from .journal import Busy
+    from .runner import CannotWrite, CellsChanged, NoCourse, NoSubmissions, NotGraded
+    from .settings import NotIsolated
+    from .task import WorkerUnfit
+
+    return (
+        Busy, CannotWrite, CellsChanged, GradebookTrouble, NoCourse, NoSubmissions, NotGraded,
+        NotIsolated, Unreachable, UnknownAssignment, WorkerUnfit,
+    )  # fmt: skip
 
 
 @app.command()
@@ -48,11 +64,12 @@ def notebooks(
 def replay(
     paths: Paths = None,
     workers: Annotated[int | None, typer.Option("-n", help="进程数 / processes")] = None,
+    cold: Annotated[bool, typer.Option("--cold", help="冷内核 / cold kernels")] = False,
 ):
     """重放笔记本，比较每个输出 / replay notebooks and compare every output."""
     from . import replay
 
-    raise typer.Exit(replay.main(paths or (), workers))
+    raise typer.Exit(replay.main(paths or (), workers, cold))
 
 
 @app.command()
@@ -101,13 +118,21 @@ def grade(
     student: Annotated[list[str] | None, typer.Option(help="只批改这些 / only these")] = None,
     force: Annotated[bool, typer.Option(help="没有改动也重批 / also what is unchanged")] = False,
     csv: Annotated[Path | None, typer.Option(help="默认 grades.csv / default")] = None,
+    workers: Annotated[
+        int | None, typer.Option("-n", "--workers", min=0, help=HELP_WORKERS)
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Dask: tcp://HOST:8786")] = None,
+    isolation: Annotated[
+        bool, typer.Option("--isolation/--no-isolation", help="没有沙箱就拒绝 / refuse without")
+    ] = True,
     verbose: Annotated[bool, typer.Option(help="显示日志 / show the log")] = False,
 ):
     """批改提交，写出 nbgrader 的 CSV；没有提交时批改示例班级。
 
     Grade the submissions and write nbgrader's CSV; without any, a made-up class.
     """
-    logging.getLogger("traitlets").setLevel(logging.INFO if verbose else logging.ERROR)
+    from . import command
+
     with one_sentence(), tempfile.TemporaryDirectory() as temporary:
         if assignment is None and not (course / "submitted").is_dir():
             from . import example
@@ -116,34 +141,8 @@ def grade(
             course = Path(temporary)
             example.build(course)
             csv = csv or Path("grades.csv")
-        raise typer.Exit(_grade(course, assignment, student, force, csv))
-
-
-def _grade(
-    folder: Path, assignment: str | None, students: list[str] | None, force: bool, csv: Path | None
-) -> int:
-    from rich.console import Console
-
-    from .course import assignments
-    from .report import class_table, track
-    from .runner import Course, NoSubmissions
-    from .states import State
-
-    course, console = Course(folder), Console()
-    failed = graded = 0
-    names = [assignment] if assignment else [a for a in assignments() if course.students(a)]
-    if not names:
-        raise NoSubmissions("submitted/ 是空的。 / There is no submission in submitted/.")
-    for name in names:
-        count = len(students or course.students(name))
-        scores = track(console, name, count, course.grade(name, students, force))
-        console.print(class_table(name, scores))
-        failed += sum(score.state is State.INFRASTRUCTURE_ERROR for score in scores)
-        graded += len(scores)
-    path = csv or course.folder / "grades.csv"
-    course.export(path, *names)
-    print(f"{graded} 份提交，成绩在 {path} / {graded} submissions, scores in {path}")
-    return 1 if failed else 0
+        how = command.How(student, force, csv, workers, scheduler, isolation, verbose)
+        raise typer.Exit(command.grade(course, assignment, how))
 
 
 @app.command()

@@ -1,158 +1,303 @@
-"""Record: the verdicts into the notebook that its student will read, the scores into the gradebook.
+"""Record: the scores of submissions into nbgrader's gradebook, one transaction a submission.
 
-Scores are set for every graded cell of the submission in one transaction, whatever stood there.
-A score that a person gave by hand belongs to the answers that person read: it stays when the
-very same file is graded again, and goes, as extra credit does, when another one was handed in.
+Scores are set for every graded cell of a submission, whatever stood there. A score that a person
+gave by hand belongs to the answers that person read: it stays when the very same file is graded
+again, and goes, as extra credit does, when another one was handed in.
+
+nbgrader's tables are written directly: its converter makes ten transactions of a submission, and
+scans whole tables in them. What they hold afterwards is the same (a test compares).
 """
 
-import hashlib
-from html import escape
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-import nbformat
-from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell, new_output
-from nbgrader.api import Gradebook, SubmittedNotebook
-from nbgrader.utils import compute_checksum
-from sqlalchemy import Column, MetaData, String, Table, delete, insert, select
+from nbgrader.api import (
+    Assignment,
+    BaseCell,
+    Comment,
+    Grade,
+    Gradebook,
+    GradeCell,
+    Notebook,
+    SolutionCell,
+    Student,
+    SubmittedAssignment,
+    SubmittedNotebook,
+    TaskCell,
+)
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
-from tutor.evidence import MIME, dumps
-from tutor.table import as_html, as_text
-from tutor.verdict import Verdict
+from .gradebook import patiently, transaction
+from .states import State
 
-from .course import check_cells
-from .judge import Claim
-from .rebuild import is_answer
-from .states import UNREADABLE, Note, State, gravest
-
-COURSE = "autograd_course"
-STYLE = "border-left: 4px solid #cf222e; padding: 0.2em 0.8em"
 NO_ANSWER = "没有作答。 / No response."
-Judged = dict[str, tuple[Claim, Verdict]]
+# late_submission_penalty(student, score, seconds late) of nbgrader's plugin
+Penalty = Callable[[str, float, float], float | None]
+Summary = dict[str, Any]
 
-# Beside nbgrader's own tables: which file the scores of a submission belong to.
+# Beside nbgrader's own tables: which file the scores of a submission belong to,
+OURS = MetaData()
 GRADED_FILE = Table(
     "autograd_course_graded_file",
-    MetaData(),
+    OURS,
     Column("submitted_notebook", String(32), primary_key=True),
     Column("digest", String(64), nullable=False),
 )
+# and which task they are the result of (see `grading.task`), with what a table of scores shows.
+GRADED = Table(
+    "autograd_course_graded",
+    OURS,
+    Column("submitted_notebook", String(32), primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("summary", Text, nullable=False),
+)
+STUDENT, SUBMISSION, NOTEBOOK, GRADE, COMMENT = (
+    kind.__table__ for kind in (Student, SubmittedAssignment, SubmittedNotebook, Grade, Comment)
+)
+# nbgrader looks these up without an index: in a class of thousands, seconds for every submission.
+INDICES = [
+    Index("ix_autograd_course_grade", GRADE.c.notebook_id),
+    Index("ix_autograd_course_comment", COMMENT.c.notebook_id),
+    Index("ix_autograd_course_notebook", NOTEBOOK.c.assignment_id),
+    Index("ix_autograd_course_submission", SUBMISSION.c.student_id),
+]
 
 
-def course_metadata(notebook: NotebookNode) -> dict[str, Any]:
-    """What the grader noted about a submission in its autograded notebook."""
-    return notebook.metadata.setdefault(COURSE, {})
+@dataclass(frozen=True)
+class Recorded:
+    """What the gradebook holds of a submission.
 
-
-def fingerprint(digest: str, released: NotebookNode) -> str:
-    """Names what was graded: a file, by its SHA-256, against an assignment as it was released."""
-    return hashlib.sha256(f"{digest}\n{nbformat.writes(released)}".encode()).hexdigest()
-
-
-def notes_of(notebook: NotebookNode) -> list[Note]:
-    """The notes on a submission so far."""
-    return [Note.from_json(note) for note in course_metadata(notebook).get("notes", [])]
-
-
-def state_of(notebook: NotebookNode) -> State:
-    """The state of a submission so far."""
-    return gravest(notes_of(notebook))
-
-
-def add_notes(notebook: NotebookNode, notes: list[Note]) -> None:
-    """Append notes to those on a submission, and set its state to the gravest of them."""
-    notes = [*notes_of(notebook), *notes]
-    course_metadata(notebook)["notes"] = [note.to_json() for note in notes]
-    course_metadata(notebook)["state"] = gravest(notes).label
-
-
-def present(notebook: NotebookNode, judged: Judged) -> None:
-    """Put the verdicts into a judged notebook; they show nothing of the key.
-
-    Evidence goes into the notebook's metadata, where `grading.report` finds it.
+    key: of the task that gave it, "" if it must be done again. total: with what a person gave.
     """
-    checks = check_cells(notebook)
-    for name, (_, verdict) in judged.items():
-        checks[name].outputs.insert(0, _shown(verdict))
-    course_metadata(notebook)["exercises"] = {
-        name: {
-            # As text: nbformat sorts the keys of metadata, and the facets have their order.
-            "evidence": dumps(name, claim.evidence),
-            "problem": claim.problem and list(claim.problem),
-            "points": verdict.points,
-            "max_points": verdict.max_points,
-            "misconception": verdict.misconception and verdict.misconception.name,
-        }
-        for name, (claim, verdict) in judged.items()
-    }
+
+    key: str
+    summary: Summary
+    total: float
 
 
-def _shown(verdict: Verdict) -> NotebookNode:
-    # MathJax must not typeset what a student wrote: \href takes any address.
-    table = f'<div class="tex2jax_ignore">{as_html(verdict, expected=False)}</div>'
-    return new_output(
-        "display_data", data={"text/html": table, "text/plain": as_text(verdict, expected=False)}
-    )
+class Recorder:
+    """Records the results of one assignment in an open gradebook.
+
+    penalty: what nbgrader's plugin for late submissions takes off; None for nothing.
+    """
+
+    def __init__(self, gradebook: Gradebook, assignment: str, penalty: Penalty | None = None):
+        self.engine, self.penalty = gradebook.engine, penalty
+        patiently(self._make_tables)
+        transaction(self.engine, lambda db: self._read_layout(db, assignment))
+
+    def _make_tables(self) -> None:
+        OURS.create_all(self.engine)
+        for index in INDICES:
+            index.create(self.engine, checkfirst=True)
+
+    def _read_layout(self, db: Connection, assignment: str) -> None:
+        """Find the assignment's rows, and its cells' ids by their names."""
+        notebook = Notebook.__table__
+        self.assignment = db.execute(
+            select(Assignment.__table__.c.id, Assignment.__table__.c.duedate)
+            .where(Assignment.__table__.c.name == assignment)
+        ).one()  # fmt: skip
+        self.notebook: str = db.execute(
+            select(notebook.c.id)
+            .where(notebook.c.assignment_id == self.assignment.id, notebook.c.name == assignment)
+        ).scalar_one()  # fmt: skip
+        cells = BaseCell.__table__
+        rows = db.execute(
+            select(cells.c.id, cells.c.name, cells.c.type)
+            .where(cells.c.notebook_id == self.notebook)
+        ).all()  # fmt: skip
+        kinds = {kind: kind.__mapper_args__["polymorphic_identity"] for kind in
+                 (GradeCell, SolutionCell, TaskCell)}  # fmt: skip
+        self.scored = {r.id: r.name for r in rows
+                       if r.type in (kinds[GradeCell], kinds[TaskCell])}  # fmt: skip
+        self.commented = {r.id: r.name for r in rows
+                          if r.type in (kinds[SolutionCell], kinds[TaskCell])}  # fmt: skip
+
+    def recorded(self, student: str) -> Recorded | None:
+        """What the gradebook holds of a student's submission; None if it was never graded."""
+        return transaction(self.engine, lambda db: self._recorded(db, self._find(db, student)))
+
+    def unchanged(self, student: str, key: str, when: datetime | None) -> Recorded | None:
+        """The same, if it is the result of the task ``key``; what being late costs is updated.
+
+        when: the submission was handed in, as in `record`.
+        """
+
+        def look(db: Connection) -> Recorded | None:
+            found = self._find(db, student)
+            known = self._recorded(db, found)
+            if known is None or known.key != key:
+                return None
+            self._note_time(db, student, found, when, known.total)
+            return known
+
+        return transaction(self.engine, look)
+
+    def _recorded(self, db: Connection, found: Row | None) -> Recorded | None:
+        if found is None:
+            return None
+        here = GRADED.c.submitted_notebook == found.notebook
+        row = db.execute(select(GRADED).where(here)).first()
+        total = sum(map(score_of, self._grades(db, found.notebook)))
+        return row and Recorded(row.key, json.loads(row.summary), total)
+
+    def record(self, student: str, summary: Summary, when: datetime | None) -> float:
+        """Record a result (`grading.present.summary`); the submission's score.
+
+        when: it was handed in (UTC, naive); None leaves the time that is known.
+        """
+
+        def write(db: Connection) -> float:
+            found = self._find(db, student) or self._add(db, student)
+            total = self._save(db, found.notebook, summary)
+            self._note_time(db, student, found, when, total)
+            return total
+
+        return transaction(self.engine, write)
+
+    def save(self, student: str, summary: Summary) -> float:
+        """Record the scores alone, of a submission that the gradebook knows; its score."""
+
+        def write(db: Connection) -> float:
+            return self._save(db, self._find(db, student).notebook, summary)
+
+        return transaction(self.engine, write)
+
+    def forget(self, student: str) -> None:
+        """Let the submission be graded again, whatever is known of it."""
+
+        def write(db: Connection) -> None:
+            if found := self._find(db, student):
+                here = GRADED.c.submitted_notebook == found.notebook
+                db.execute(update(GRADED).where(here).values(key=""))
+
+        transaction(self.engine, write)
+
+    def _find(self, db: Connection, student: str) -> Row | None:
+        return db.execute(
+            select(
+                SUBMISSION.c.id, SUBMISSION.c.timestamp, SUBMISSION.c.extension,
+                NOTEBOOK.c.id.label("notebook"), NOTEBOOK.c.late_submission_penalty,
+            )
+            .join(NOTEBOOK, NOTEBOOK.c.assignment_id == SUBMISSION.c.id)
+            .where(
+                SUBMISSION.c.assignment_id == self.assignment.id,
+                SUBMISSION.c.student_id == student,
+                NOTEBOOK.c.notebook_id == self.notebook,
+            )
+        ).first()  # fmt: skip
+
+    def _add(self, db: Connection, student: str) -> Row:
+        """Add a submission with all its cells, as nbgrader's Gradebook.add_submission does."""
+        if db.execute(select(STUDENT.c.id).where(STUDENT.c.id == student)).first() is None:
+            db.execute(insert(STUDENT).values(id=student))
+        submission = _key_of(db, SUBMISSION, assignment_id=self.assignment.id, student_id=student)
+        notebook = _key_of(db, NOTEBOOK, assignment_id=submission, notebook_id=self.notebook)
+        for table, cells in ((GRADE, self.scored), (COMMENT, self.commented)):
+            if cells:
+                db.execute(insert(table), [{"cell_id": c, "notebook_id": notebook} for c in cells])
+        return self._find(db, student)
+
+    def _grades(self, db: Connection, notebook: str) -> list[Row]:
+        return db.execute(select(GRADE).where(GRADE.c.notebook_id == notebook)).all()
+
+    def _save(self, db: Connection, notebook: str, summary: Summary) -> float:
+        same = _remember(db, notebook, summary)
+        person = State.named(summary["state"]).person
+        rows, total = [], 0.0
+        for grade in self._grades(db, notebook):
+            auto = float(summary["points"].get(self.scored[grade.cell_id], 0.0))
+            manual = grade.manual_score if same else None
+            extra = grade.extra_credit if same else None
+            flag = person or manual is not None
+            rows.append({"row": grade.id, "auto_score": auto, "manual_score": manual,
+                         "extra_credit": extra, "needs_manual_grade": flag})  # fmt: skip
+            total += (auto if manual is None else manual) + (extra or 0.0)
+        _update(db, GRADE, rows)
+        comments = db.execute(
+            select(COMMENT.c.id, COMMENT.c.cell_id).where(COMMENT.c.notebook_id == notebook)
+        )
+        untouched = set(summary["untouched"])
+        _update(db, COMMENT, [
+            {"row": c.id, "auto_comment": NO_ANSWER if self.commented[c.cell_id] in untouched
+             else None}
+            for c in comments
+        ])  # fmt: skip
+        return total
+
+    def _note_time(
+        self, db: Connection, student: str, found: Row, when: datetime | None, total: float
+    ) -> None:
+        when = when or found.timestamp
+        if when != found.timestamp:
+            here = SUBMISSION.c.id == found.id
+            db.execute(update(SUBMISSION).where(here).values(timestamp=when))
+        penalty = None
+        late = seconds_late(when, self.assignment.duedate, found.extension)
+        if late and self.penalty:
+            penalty = self.penalty(student, total, late)
+        if penalty is not None:
+            penalty = max(0.0, min(penalty, total))
+        if penalty != found.late_submission_penalty:
+            here = NOTEBOOK.c.id == found.notebook
+            db.execute(update(NOTEBOOK).where(here).values(late_submission_penalty=penalty))
 
 
-def finish(notebook: NotebookNode) -> None:
-    """Leave no evidence in any output, and say at the top what happened to the submission."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if MIME not in o.get("data", {})]
-    sentences = dict.fromkeys((note.zh, note.en) for note in notes_of(notebook))
-    blocks = [
-        f'<div class="tex2jax_ignore" lang="{lang}" style="{STYLE}">{escape(text)}</div>'
-        for pair in sentences
-        for lang, text in zip(("zh", "en"), pair, strict=True)
-    ]
-    if blocks:
-        notebook.cells.insert(0, new_markdown_cell("\n".join(blocks), id="submission-state"))
+def score_of(grade: Row) -> float:
+    """The score of a graded cell, as `nbgrader.api.Grade.score` has it."""
+    given = grade.auto_score if grade.manual_score is None else grade.manual_score
+    return 0.0 if given is None else given + (grade.extra_credit or 0.0)
 
 
-def points_by_cell(notebook: NotebookNode) -> dict[str, float]:
-    """The points of each check cell, by its grade_id; 0 where no verdict was reached."""
-    exercises = course_metadata(notebook).get("exercises", {})
-    return {
-        cell.metadata.nbgrader.grade_id: exercises.get(name, {}).get("points", 0.0)
-        for name, cell in check_cells(notebook).items()
-    }
+def seconds_late(
+    when: datetime | None, due: datetime | None, extension: timedelta | None
+) -> float:
+    """How late a submission is, as `nbgrader.api.SubmittedAssignment.total_seconds_late` has it."""
+    if when is None or due is None:
+        return 0.0
+    return max(0.0, (when - due - (extension or timedelta())).total_seconds())
 
 
-def save_scores(
-    gradebook: Gradebook, submission: SubmittedNotebook, notebook: NotebookNode
-) -> None:
-    """Set all scores of one submission from its judged notebook, in one transaction."""
-    GRADED_FILE.create(gradebook.engine, checkfirst=True)
-    state = state_of(notebook)
-    digest = course_metadata(notebook)["digest"]
-    points = points_by_cell(notebook)
-    untouched = {c.metadata.nbgrader.grade_id for c in notebook.cells if _is_untouched(c)}
-    if state in UNREADABLE:
-        untouched = set()  # who handed in a broken file may have answered
-    try:
-        same = _remember(gradebook.db, submission.id, digest)
-        for grade in submission.grades:
-            grade.auto_score = points.get(grade.name, 0.0)
-            if not same:
-                grade.manual_score = grade.extra_credit = None
-            grade.needs_manual_grade = state.person or grade.manual_score is not None
-        for comment in submission.comments:
-            comment.auto_comment = NO_ANSWER if comment.name in untouched else None
-        gradebook.db.commit()
-    except Exception:
-        gradebook.db.rollback()
-        raise
+def _key_of(db: Connection, table: Table, **values: Any) -> str:
+    """Insert a row; its primary key."""
+    (key,) = db.execute(insert(table).values(**values)).inserted_primary_key
+    return key
 
 
-def _remember(session, key: str, digest: str) -> bool:
-    """Note which file a submission's scores belong to; whether it is the same as before."""
-    column = GRADED_FILE.c.submitted_notebook
-    before = session.execute(select(GRADED_FILE.c.digest).where(column == key)).scalar()
-    session.execute(delete(GRADED_FILE).where(column == key))
-    session.execute(insert(GRADED_FILE).values(submitted_notebook=key, digest=digest))
-    return before == digest
+def _update(db: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Set the columns of many rows, each named by its id as "row"."""
+    if rows:
+        values = {name: bindparam(name) for name in rows[0] if name != "row"}
+        db.execute(update(table).where(table.c.id == bindparam("row")).values(values), rows)
 
 
-def _is_untouched(cell: NotebookNode) -> bool:
-    return is_answer(cell) and cell.metadata.nbgrader.get("checksum") == compute_checksum(cell)
+def _remember(db: Connection, notebook: str, summary: Summary) -> bool:
+    """Note which file and task a submission's scores belong to; whether the file is the same."""
+    here = GRADED_FILE.c.submitted_notebook == notebook
+    before = db.execute(select(GRADED_FILE.c.digest).where(here)).scalar()
+    shown = {name: summary[name] for name in ("state", "exercises")}
+    for table, values in (
+        (GRADED_FILE, {"digest": summary["digest"]}),
+        (GRADED, {"key": summary["key"], "summary": json.dumps(shown, sort_keys=True)}),
+    ):
+        db.execute(delete(table).where(table.c.submitted_notebook == notebook))
+        db.execute(insert(table).values(submitted_notebook=notebook, **values))
+    return before == summary["digest"]

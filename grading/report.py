@@ -1,21 +1,9 @@
-"""What an instructor sees: a class in one table, and one submission facet by facet."""
+"""What an instructor sees of one submission: its notes, and its verdicts facet by facet."""
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from tutor.evidence import loads
 from tutor.exercise import exercises
@@ -24,43 +12,11 @@ from tutor.verdict import Verdict
 
 from .judge import Claim, judge_claim
 from .key import Reference
-from .record import course_metadata
-from .runner import Score
+from .present import course_metadata
+from .progress import plain
+from .runner import NotGraded
 from .seeds import seed_for
 from .states import Note
-
-# A student's text must not steer the terminal.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-class NotGraded(LookupError):
-    """The submission has not been graded, or by another grader than this one."""
-
-
-def plain(text: str) -> Text:
-    """Text to print as it is: no markup, no control characters."""
-    return Text(CONTROL.sub("�", text))
-
-
-def class_table(assignment: str, scores: list[Score]) -> Table:
-    """Points by student and exercise, with each submission's state and its misconceptions."""
-    table = Table(
-        title=f"{assignment}：{len(scores)} 份提交 / {len(scores)} submissions", padding=(0, 0)
-    )
-    table.add_column("学生\nstudent", no_wrap=True)
-    known = exercises(assignment)
-    for exercise in known:
-        title = f"{exercise.name}\n/{number(exercise.points)}"
-        table.add_column(title, justify="right", overflow="fold")
-    table.add_column("总分\ntotal", justify="right", no_wrap=True)
-    table.add_column("状态\nstate", no_wrap=True)
-    table.add_column("秒\ns", justify="right")
-    for score in scores:
-        points = [number(score.exercises.get(e.name, 0)) for e in known]
-        total = f"{number(score.total)}/{number(score.max_total)}"
-        seconds = "–" if score.seconds is None else f"{score.seconds:.1f}"
-        table.add_row(plain(score.student), *points, total, score.state.label, seconds)
-    return table
 
 
 def rejudge(path: Path, assignment: str, student: str) -> tuple[list[Note], list[Verdict]]:
@@ -102,15 +58,3 @@ def print_submission(console: Console, student: str, notes: list[Note], verdicts
         first, _, rest = as_text(verdict).partition("\n")
         console.rule(plain(first), style=style, align="left")
         console.print(plain(rest))
-
-
-def track(console: Console, assignment: str, count: int, scores: Iterator[Score]) -> list[Score]:
-    """The scores as they come, with a progress bar that says whose was the last."""
-    found = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task(assignment, total=count)
-        for score in scores:
-            found.append(score)
-            progress.update(task, advance=1, description=f"{assignment} {escape(score.student)}")
-    return found

@@ -1,33 +1,44 @@
-"""Grading a class: every submission in submitted/, through nbgrader's converter and gradebook."""
+"""Grading a class: every submission in submitted/, by workers, into nbgrader's gradebook.
 
-import glob
+This process alone reads submissions, writes autograded/ and holds the gradebook. Workers get
+content and return JSON; what they return is in the journal before anything is made of it.
+"""
+
 import logging
 import os
 import sys
-import time
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-import nbformat
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.plugins import CsvExportPlugin
+from nbgrader.preprocessors import AssignLatePenalties
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config, PyFileConfigLoader
 
-from . import record
 from .course import source_path
-from .pipeline import Submissions
+from .engine import Engine, Here, outcomes
+from .export import write_csv
+from .folders import Shelf, Submissions
+from .gradebook import open_gradebook
+from .intake import assignment_content, take_in
+from .journal import Journal
 from .rebuild import is_check
-from .release import released
-from .states import Note, State
-from .submission import read_submission
+from .record import Recorder, Summary
+from .settings import Settings
+from .states import State
+from .submission import read_timestamp
+from .task import Result, Task
 
 CONFIG = "nbgrader_config.py"
+JOURNAL = ".journal"
+LONGEST_NAME = 128  # characters, of a student's id in nbgrader's gradebook
 # nbgrader 0.9.6 gives rise to these on every new submission; nothing is lost.
 warnings.filterwarnings("ignore", "Object of type <Submitted", SAWarning)
 log = logging.getLogger("grading")
@@ -37,12 +48,20 @@ class NoSubmissions(LookupError):
     """There is nothing to grade."""
 
 
+class NotGraded(LookupError):
+    """The submission has not been graded, or by another grader than this one."""
+
+
 class NoCourse(LookupError):
     """The folder is not a course's."""
 
 
 class CellsChanged(LookupError):
     """The gradebook knows the assignment with other cells, and has submissions of it."""
+
+
+class CannotWrite(OSError):
+    """A result could not be put on disk."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +79,21 @@ class Score:
     seconds: float | None = None
     misconceptions: dict[str, str] = field(default_factory=dict)
 
-
-class Grader(Autograde):
-    """nbgrader's Autograde for submissions whose notebook may be missing.
-
-    `grading.pipeline.SubmissionExporter`, which the course's settings name, does the same for
-    `nbgrader autograde`, unless that is asked for a lone submission without a notebook.
-    """
-
-    def init_notebooks(self):
-        """Find the submissions, each with the notebook it should have."""
-        self.assignments = Submissions.of(self.coursedir).notebooks()
+    @classmethod
+    def of(
+        cls, student: str, summary: Summary, total: float, most: float, seconds: float | None = None
+    ) -> "Score":
+        """The score that a summary tells (see `grading.present.summary`)."""
+        found = summary["exercises"]
+        return cls(
+            student,
+            State.named(summary["state"]),
+            {name: exercise["points"] for name, exercise in found.items()},
+            total,
+            most,
+            seconds,
+            {n: e["misconception"] for n, e in found.items() if e["misconception"]},
+        )
 
 
 def find_commands() -> None:
@@ -94,25 +117,38 @@ class Course:
         find_commands()
         self.config: Config = PyFileConfigLoader(CONFIG, path=str(self.folder)).load_config()
 
+    @property
+    def settings(self) -> Settings:
+        """What nbgrader_config.py sets for the grader."""
+        return Settings.of(self.config)
+
     def directory(self, assignment: str, student: str = "*") -> CourseDirectory:
         """nbgrader's view of the folders of an assignment."""
         return CourseDirectory(config=self.config, assignment_id=assignment, student_id=student)
 
     def gradebook(self) -> Gradebook:
-        """The gradebook, to be used in a with statement."""
+        """The gradebook, to be used in a with statement. Raises GradebookTrouble."""
         directory = self.directory("")
-        return Gradebook(directory.db_url, directory.course_id)
+        return open_gradebook(directory.db_url, directory.course_id)
+
+    def shelf(self) -> Shelf:
+        """What is in autograded/."""
+        return Shelf(Autograde(coursedir=self.directory(""), config=self.config))
 
     def students(self, assignment: str) -> list[str]:
         """Who has handed in the assignment, by the names of their folders."""
-        folders = Submissions.of(self.directory(assignment)).notebooks()
-        return sorted(Path(folder).parent.name for folder in folders)
+        folders = Submissions.of(self.directory(assignment)).folders()
+        return sorted(folder.parent.name for folder in folders)
+
+    def submitted(self, assignment: str, student: str) -> Path:
+        """The notebook that a student handed in, or should have."""
+        directory = self.directory(assignment)
+        folder = directory.format_path(directory.submitted_directory, student, assignment)
+        return Path(folder) / f"{assignment}.ipynb"
 
     def autograded(self, assignment: str, student: str) -> Path:
         """The notebook that grading a submission wrote, or will write."""
-        directory = self.directory(assignment)
-        folder = directory.format_path(directory.autograded_directory, student, assignment)
-        return Path(folder) / f"{assignment}.ipynb"
+        return self.shelf().path(assignment, student)
 
     def prepare(self, assignment: str) -> None:
         """Let the gradebook know the assignment as its source is now.
@@ -142,81 +178,47 @@ class Course:
             return {cell.name: cell.max_score for cell in notebook.grade_cells}
 
     def grade(
-        self, assignment: str, students: list[str] | None = None, force: bool = False
+        self,
+        assignment: str,
+        students: list[str] | None = None,
+        force: bool = False,
+        *,
+        engine: Engine | None = None,
+        settings: Settings | None = None,
     ) -> Iterator[Score]:
-        """Grade submissions one by one; without ``force`` not those graded and unchanged.
+        """Grade submissions, in the order in which they are done; all of ``students`` by default.
 
-        Raises UnknownAssignment, NoSubmissions.
+        Without ``force`` those that are graded and unchanged are left as they are. engine: this
+        process by default. settings: the course's own by default.
+        To be closed where it is not used up: that ends the workers.
+
+        Raises UnknownAssignment, NoSubmissions, CannotWrite, `grading.journal.Busy`,
+        `grading.gradebook.GradebookTrouble`, `grading.task.WorkerUnfit`,
+        `grading.engine.Unreachable`.
         """
         self.prepare(assignment)
+        wanted = self._wanted(assignment, students)
+        settings, engine = settings or self.settings, engine or Here()
+        engine.kernel = settings.kernel, code_of(assignment)
+        with ExitStack() as stack:
+            gradebook = stack.enter_context(self.gradebook())
+            with on_disk():
+                journal = Journal(self.folder / JOURNAL / f"{assignment}.jsonl")
+            stack.enter_context(journal)
+            run = Run(self, assignment, gradebook, journal, settings)
+            run.recover()
+            yield from run.scores(wanted, force, engine)
+
+    def _wanted(self, assignment: str, students: list[str] | None) -> list[str]:
         found = self.students(assignment)
-        wanted = found if students is None else students
+        wanted = found if students is None else list(dict.fromkeys(students))
         if not wanted or set(wanted) - set(found):
             who = "、".join(sorted(set(wanted) - set(found)))
             raise NoSubmissions(
                 f"submitted/ 里没有{f' {who} 的' if who else ''} {assignment} 提交。 / "
                 f"submitted/ has no submission of {assignment}{f' by {who}' if who else ''}."
             )
-        for student in wanted:
-            yield self._grade_one(assignment, student, force)
-
-    def _grade_one(self, assignment: str, student: str, force: bool) -> Score:
-        started = time.monotonic()
-        if not force and self._is_graded(assignment, student):
-            return self.score(assignment, student)
-        directory = self.directory(assignment, glob.escape(student))
-        try:
-            Grader(coursedir=directory, config=self.config, force=True).start()
-        except Exception:
-            # Nothing in a submission should bring us here; if it does, others are graded still.
-            log.exception("%s: the grader failed", student)
-            self._record_failure(assignment, student)
-        return self.score(assignment, student, time.monotonic() - started)
-
-    def _is_graded(self, assignment: str, student: str) -> bool:
-        """Whether this very file was graded against the assignment as it is now."""
-        graded = self.autograded(assignment, student)
-        if not graded.exists():
-            return False
-        submission = Submissions.of(self.directory(assignment, glob.escape(student)))
-        ((path,),) = submission.notebooks().values()
-        found = record.fingerprint(read_submission(Path(path)).digest, released(assignment))
-        metadata = record.course_metadata(nbformat.read(graded, as_version=4))
-        return (
-            metadata.get("fingerprint") == found
-            and metadata.get("state") != State.INFRASTRUCTURE_ERROR.label
-        )
-
-    def _record_failure(self, assignment: str, student: str) -> None:
-        notebook = released(assignment)
-        record.course_metadata(notebook)["digest"] = ""
-        record.add_notes(notebook, [Note.of(State.INFRASTRUCTURE_ERROR)])
-        with self.gradebook() as gradebook:
-            gradebook.update_or_create_student(student)
-            gradebook.update_or_create_submission(assignment, student)
-            submission = gradebook.find_submission_notebook(assignment, assignment, student)
-            record.save_scores(gradebook, submission, notebook)
-
-    def score(self, assignment: str, student: str, seconds: float | None = None) -> Score:
-        """What a graded submission got, as the gradebook and the autograded notebook say."""
-        path = self.autograded(assignment, student)
-        if path.exists():
-            notebook = nbformat.read(path, as_version=4)
-        else:
-            notebook = released(assignment)
-            record.add_notes(notebook, [Note.of(State.INFRASTRUCTURE_ERROR)])
-        exercises = record.course_metadata(notebook).get("exercises", {})
-        with self.gradebook() as gradebook:
-            submission = gradebook.find_submission(assignment, student)
-            return Score(
-                student,
-                record.state_of(notebook),
-                {name: found["points"] for name, found in exercises.items()},
-                submission.score,
-                submission.max_score,
-                seconds,
-                {n: e["misconception"] for n, e in exercises.items() if e["misconception"]},
-            )
+        return wanted
 
     def feedback(self, assignment: str) -> None:
         """Write the feedback pages of all graded submissions, through nbgrader."""
@@ -228,13 +230,143 @@ class Course:
         for assignment in assignments:
             source_path(assignment)
         with self.gradebook() as gradebook:
-            CsvExportPlugin(to=str(path), assignment=list(assignments)).export(gradebook)
+            write_csv(path, gradebook, assignments)
+
+
+class Run:
+    """One run over an assignment: what is left to do is done, and recorded one by one."""
+
+    def __init__(
+        self,
+        course: Course,
+        assignment: str,
+        gradebook: Gradebook,
+        journal: Journal,
+        settings: Settings,
+    ):
+        self.course, self.name, self.settings, self.journal = course, assignment, settings, journal
+        self.content = assignment_content(assignment)
+        self.most = sum(points_of(assignment).values())
+        late = AssignLatePenalties(config=course.config)
+        late.init_plugin()
+        penalty = late.plugin_inst.late_submission_penalty
+        self.recorder = Recorder(gradebook, assignment, penalty)
+        self.shelf = course.shelf()
+
+    def recover(self) -> None:
+        """Record what an earlier run reached and did not record."""
+        for student, result in self.journal.results():
+            key = result["summary"]["key"]
+            known = self.recorder.recorded(student)
+            if known and known.key == key:
+                continue
+            path = self.course.submitted(self.name, student)
+            if path.parent.is_dir() and self.task(student).key == key:
+                self.record(student, result)
+            else:
+                # Another file came since, and autograded/ may hold half of that result.
+                self.recorder.forget(student)
+        if self.journal.damaged:
+            log.warning(
+                "日志中有 %d 行不完整，对应的提交会重新批改。 / %d lines of the journal are not "
+                "whole: those submissions are graded again.", *[self.journal.damaged] * 2
+            )  # fmt: skip
+        self.journal.all_recorded(at_end=True)
+
+    def scores(self, students: list[str], force: bool, engine: Engine) -> Iterator[Score]:
+        """The score of each submission, those that are unchanged among them."""
+        with closing(outcomes(engine, self.items(students, force))) as found:
+            for item, result in found:
+                yield item if isinstance(item, Score) else self.finish(item, result)
+        self.journal.all_recorded(at_end=True)
+
+    def items(self, students: list[str], force: bool) -> Iterator[Score | Task]:
+        """For each submission the score that stands, or the task that will give one."""
+        for student in students:
+            if unusable(student):
+                log.error(
+                    "%r 不能作学生的名字（太长，或不是 UTF-8）：请改文件夹名。 / %r cannot be a "
+                    "student's name, too long or not UTF-8: rename the folder.", student, student
+                )  # fmt: skip
+                yield Score(student, State.INFRASTRUCTURE_ERROR, {}, 0.0, self.most)
+            else:
+                task = self.task(student)
+                yield (None if force else self.standing(task)) or task
+
+    def task(self, student: str) -> Task:
+        """The task of grading what a student handed in."""
+        path = self.course.submitted(self.name, student)
+        return take_in(self.content, student, path, self.settings)
+
+    def standing(self, task: Task) -> Score | None:
+        """The score of a submission that is graded and unchanged."""
+        student, path = task.student, self.shelf.path(self.name, task.student)
+        when = self.handed_in(student)
+        known = path.exists() and self.recorder.unchanged(student, task.key, when)
+        if not known:
+            return None
+        if when and when != read_timestamp(path.parent):
+            self.shelf.put_time(self.name, student, when)
+        return Score.of(student, known.summary, known.total, self.most)
+
+    def handed_in(self, student: str) -> datetime | None:
+        """When a student's submission was handed in, as far as it says."""
+        return read_timestamp(self.course.submitted(self.name, student).parent)
+
+    def finish(self, task: Task, result: Result | Exception) -> Score:
+        """Have a result on disk, then record it; the score."""
+        if isinstance(result, Exception):
+            from .worker import failed  # the judge is imported where it is needed: it takes seconds
+
+            log.error("%s: %s", task.student, result)
+            result = failed(task)
+        with on_disk():
+            self.journal.append(task.student, result)
+        total = self.record(task.student, result)
+        self.journal.all_recorded()
+        summary, seconds = result["summary"], result["seconds"]
+        return Score.of(task.student, summary, total, self.most, seconds)
+
+    def record(self, student: str, result: Result) -> float:
+        """Make of a result what it is for: a notebook to read, scores; the submission's score."""
+        when = self.handed_in(student)
+        with on_disk():
+            self.shelf.put(self.name, student, result["notebook"], when)
+        return self.recorder.record(student, result["summary"], when)
+
+
+@contextmanager
+def on_disk() -> Iterator[None]:
+    """Say in a sentence what keeps a file from being written: raises CannotWrite."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            f"写不了文件（{error.strerror}）：请检查磁盘空间与权限，再运行同样的命令；已记下的成绩"
+            f"都在。 / A file cannot be written ({error.strerror}): check the disk's space and the "
+            "permissions, and run the same command again; what is recorded is kept."
+        ) from error
+
+
+def unusable(student: str) -> bool:
+    """Whether nbgrader's gradebook cannot have a student of that name."""
+    try:
+        student.encode()
+    except UnicodeEncodeError:
+        return True
+    return len(student) > LONGEST_NAME
+
+
+def code_of(assignment: str) -> str:
+    """The code of an assignment as it is released."""
+    cells = assignment_content(assignment).released_cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
 
 
 def points_of(assignment: str) -> dict[str, float]:
     """The points of each cell of an assignment that gives points, by its grade_id."""
     return {
         cell.metadata.nbgrader.grade_id: float(cell.metadata.nbgrader.points)
-        for cell in released(assignment).cells
+        for cell in assignment_content(assignment).released_cells
         if is_check(cell)
     }

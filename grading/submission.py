@@ -8,15 +8,14 @@ import json
 import os
 import stat
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbgrader.utils import parse_utc
 
-from .rebuild import DEFAULT, Limits
+from .rebuild import DEFAULT
 from .states import Note, State
 
 TIMESTAMP = "timestamp.txt"
@@ -32,30 +31,39 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Submission:
-    """A submitted notebook as it was read; ``notebook`` is None if ``notes`` say why.
+class SubmittedFile:
+    """A submitted file as it was read; ``content`` is None if ``refusal`` says why it was not.
 
     digest: SHA-256 of the file's bytes, or of the reason why they were not read.
     """
 
-    notebook: NotebookNode | None
+    content: bytes | None
     digest: str
-    notes: list[Note] = field(default_factory=list)
+    refusal: Note | None = None
 
 
 def _refuse(zh: str, en: str, state: State = State.INVALID_FILE) -> Refused:
     return Refused(Note.of(state, zh=zh, en=en))
 
 
-def read_submission(path: Path, limits: Limits = DEFAULT) -> Submission:
-    """The notebook at ``path``, upgraded to the current format, or the note that refuses it."""
-    content = b""
+def read_file(path: Path, limit: int = DEFAULT.file) -> SubmittedFile:
+    """The file at ``path``, or the note that refuses it; no more than ``limit`` bytes are read."""
     try:
-        content = read_bytes(path, limits.file)
-        notebook = _parse(content)
+        content = read_bytes(path, limit)
     except Refused as refused:
-        return Submission(None, _digest(content or str(refused).encode()), [refused.note])
-    return Submission(notebook, _digest(content))
+        return SubmittedFile(None, _digest(str(refused).encode()), refused.note)
+    return SubmittedFile(content, _digest(content))
+
+
+def parse(content: bytes) -> tuple[NotebookNode | None, list[Note]]:
+    """The notebook that a file holds, upgraded to the current format, or the note that refuses it.
+
+    It parses what a stranger wrote: this is for a worker to do.
+    """
+    try:
+        return _parse(content), []
+    except Refused as refused:
+        return None, [refused.note]
 
 
 def _digest(content: bytes) -> str:
@@ -80,15 +88,16 @@ def read_bytes(path: Path, limit: int) -> bytes:
             f"{path.name} 无法读取：{error.strerror}。",
             f"{path.name} cannot be read: {error.strerror}.",
         ) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise _refuse(
             f"{path.name} 不是普通文件；请提交笔记本文件本身。",
             f"{path.name} is not an ordinary file: submit the notebook itself.",
         )
     with os.fdopen(descriptor, "rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
+        content = file.read(limit + 1) if found.st_size <= limit else None
+    if content is None or len(content) > limit:
         raise _refuse(
             f"文件超过 {limit} 字节；请清除输出、保存后重新提交。",
             f"The file is larger than {limit} bytes: clear its outputs, save and submit again.",
@@ -142,6 +151,8 @@ def read_timestamp(folder: Path) -> datetime | None:
 
     The time is the student's own claim unless the exchange wrote it.
     """
+    from nbgrader.utils import parse_utc  # nbgrader takes half a second, and workers need none
+
     try:
         return parse_utc(read_bytes(folder / TIMESTAMP, 200).decode().strip() or None)
     except (Refused, ValueError, OverflowError):

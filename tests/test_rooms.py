@@ -18,7 +18,10 @@ TOP_LEVEL = {
     "source", "tests", "tutor",
 }  # fmt: skip
 NEEDED = TOP_LEVEL - {"bench"}  # not built yet
-RUN_TIME = ["homework", "release", "submitted", "feedback", "gradebook.db", ".course-secret"]
+RUN_TIME = [
+    "homework", "release", "submitted", "feedback", "gradebook.db", ".course-secret",
+    ".journal/03-vjp.jsonl",
+]  # fmt: skip
 
 
 def imported(source: str, package: str = "") -> set[str]:
@@ -168,6 +171,7 @@ def test_clean_never_removes_work_or_scores(tmp_path):
     removed = [word for line in re.findall(r"rm -rf (.*)", text) for word in shlex.split(line)]
     assert ".venv" in removed
     kept = {"homework", "submitted", "gradebook.db", ".course-secret", "autograded", "grades.csv"}
+    kept |= {".journal"}
     assert not kept & {word.rstrip("/*") for word in removed}
     # And for certain: run it on a folder that holds one of each.
     (tmp_path / "Makefile").write_text(text, encoding="utf-8")

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 from grading import example
 from grading.__main__ import app
+from grading.engine import Processes
 from grading.key import Reference
-from grading.record import course_metadata
+from grading.present import course_metadata
+from grading.progress import class_table
 from grading.release import released
-from grading.report import class_table
 from grading.runner import Course
 from grading.seeds import seed_for
 from tutor.evidence import MIME
@@ -43,7 +44,7 @@ def course(make_course):
 @pytest.fixture(scope="module")
 def scores(course):
     """The class, graded once for all the tests of this file."""
-    return {score.student: score for score in course.grade(ASSIGNMENT)}
+    return {score.student: score for score in course.grade(ASSIGNMENT, engine=Processes(2))}
 
 
 @pytest.fixture(scope="module")

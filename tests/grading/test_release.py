@@ -337,4 +337,5 @@ def test_the_exchange_from_release_to_score(make_course, tmp_path):
     nbgrader(home, *submit, **data)
     nbgrader(course.folder, "collect", ASSIGNMENT, "--update", there, **data)
     nbgrader(course.folder, "autograde", ASSIGNMENT)
-    assert course.score(ASSIGNMENT, "ann").total == 13
+    with course.gradebook() as gradebook:
+        assert gradebook.find_submission(ASSIGNMENT, "ann").score == 13

@@ -8,9 +8,16 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from grading.rebuild import Limits, grade_id
+from grading.rebuild import grade_id
 from grading.states import State
-from grading.submission import read_submission, read_timestamp
+from grading.submission import parse, read_file, read_timestamp
+
+
+def read(path):
+    """(the notebook or None, the notes) for whatever is at a path."""
+    found = read_file(path)
+    return parse(found.content) if found.refusal is None else (None, [found.refusal])
+
 
 CELL = {"nbgrader": {"grade_id": "one", "solution": True}}
 
@@ -28,16 +35,17 @@ def notebook():
 
 def test_a_notebook_is_read(path):
     nbformat.write(notebook(), path)
-    found = read_submission(path)
-    assert [c.source for c in found.notebook.cells] == ["answer = 1"]
-    assert found.notes == []
-    assert len(found.digest) == 64
+    nb, notes = read(path)
+    assert [c.source for c in nb.cells] == ["answer = 1"]
+    assert notes == []
+    assert len(read_file(path).digest) == 64
 
 
 def test_a_byte_order_mark_and_format_3_are_read(path):
     old = nbformat.writes(nbformat.convert(notebook(), 3), version=3)
     path.write_text(old, encoding="utf-8-sig")
-    (cell,) = read_submission(path).notebook.cells
+    nb, _ = read(path)
+    (cell,) = nb.cells
     assert (cell.source, grade_id(cell)) == ("answer = 1", "one")
 
 
@@ -74,30 +82,30 @@ BAD = {
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD.keys())
 def test_what_is_no_notebook_is_refused_in_both_languages(path, content):
     path.write_bytes(content)
-    found = read_submission(path)
-    assert found.notebook is None
-    (note,) = found.notes
+    nb, (note,) = read(path)
+    assert nb is None
     assert note.state is State.INVALID_FILE
     assert "。" in note.zh and note.en.endswith(".")
 
 
 def test_a_missing_notebook_has_its_own_state(path):
-    assert read_submission(path).notes[0].state is State.MISSING_NOTEBOOK
-    assert read_submission(path / "deeper").notes[0].state is State.MISSING_NOTEBOOK
+    assert read(path)[1][0].state is State.MISSING_NOTEBOOK
+    assert read(path / "deeper")[1][0].state is State.MISSING_NOTEBOOK
 
 
 def test_too_large_a_file_is_not_read(path):
     path.write_text(GOOD)
-    assert read_submission(path, Limits(file=len(GOOD.encode()))).notebook
-    found = read_submission(path, Limits(file=len(GOOD.encode()) - 1))
-    assert found.notebook is None and "larger" in found.notes[0].en
+    size = len(GOOD.encode())
+    assert read_file(path, size).content == GOOD.encode()
+    found = read_file(path, size - 1)
+    assert found.content is None and "larger" in found.refusal.en
 
 
 def test_no_link_is_followed(path, tmp_path):
     target = tmp_path / "other.ipynb"
     target.write_text(GOOD)
     path.symlink_to(target)
-    assert "symbolic link" in read_submission(path).notes[0].en
+    assert "symbolic link" in read(path)[1][0].en
     path.unlink()
     nbformat.write(notebook(), path)
     for link, to in (("by-assignment", path.parent), ("by-student", path.parent.parent)):
@@ -110,27 +118,27 @@ def test_no_link_is_followed(path, tmp_path):
             (other / "01-a").symlink_to(to)
             found = other / "01-a" / "01-a.ipynb"
         assert found.exists()
-        assert "symbolic link" in read_submission(found).notes[0].en
+        assert "symbolic link" in read(found)[1][0].en
 
 
 def test_a_folder_and_a_pipe_are_refused(path):
     path.mkdir()
-    assert "not an ordinary file" in read_submission(path).notes[0].en
+    assert "not an ordinary file" in read(path)[1][0].en
     path.rmdir()
     os.mkfifo(path)
-    assert "not an ordinary file" in read_submission(path).notes[0].en
+    assert "not an ordinary file" in read(path)[1][0].en
 
 
 def test_the_digest_tells_files_and_reasons_apart(path):
     digests = set()
     for content in (GOOD.encode(), GOOD.encode() + b" ", b"", b"x"):
         path.write_bytes(content)
-        digests.add(read_submission(path).digest)
-        assert read_submission(path).digest == read_submission(path).digest
+        digests.add(read_file(path).digest)
+        assert read_file(path).digest == read_file(path).digest
     path.unlink()
-    digests.add(read_submission(path).digest)
+    digests.add(read_file(path).digest)
     path.symlink_to(path.parent)
-    digests.add(read_submission(path).digest)
+    digests.add(read_file(path).digest)
     assert len(digests) == 6
 
 
@@ -164,4 +172,4 @@ def test_json_that_repeats_or_adds_is_no_harm(path):
     data["surprise"] = {"a": [1]}
     data["cells"][0]["surprise"] = 1
     path.write_text(json.dumps(data))
-    assert read_submission(path).notebook.cells[0].source == "answer = 1"
+    assert read(path)[0].cells[0].source == "answer = 1"
