@@ -65,17 +65,22 @@ class KernelLost(Exception):
 
 
 class Channel(AsyncZMQSocketChannel):
-    """A channel that passes over what cannot be read: nested too deep, wrongly signed, no JSON."""
+    """A channel that passes over what cannot be read: nested too deep, wrongly signed, no JSON,
+    or not of a message's form. No kernel sends such things: the student made them.
+    """
 
     async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
         """The next message that can be read. Raises queue.Empty."""
         while True:
             try:
-                return await super().get_msg(timeout)
+                message = await super().get_msg(timeout)
             except Empty:
                 raise
             except Exception:
                 continue
+            parts = message.get("content"), message.get("parent_header")
+            if all(isinstance(part, dict) for part in parts):
+                return message
 
 
 class KernelClient(AsyncKernelClient):
@@ -103,7 +108,7 @@ class Client(NotebookClient):
         )
         self.limits = limits
         self._room: dict[str, int] = {}
-        self._sent = self._messages = 0
+        self._sent = self._messages = self._number = 0
 
     async def begin(self, **options: Any) -> None:
         """Start the kernel with ``cwd`` and ``env``. Raises if it does not come up."""
@@ -141,6 +146,14 @@ class Client(NotebookClient):
             await asyncio.sleep(PULSE)
         self.task_poll_for_reply.cancel()
 
+    async def _async_poll_for_reply(self, *args: Any) -> dict[str, Any]:
+        """As nbclient's; a cell that asks its kernel to exit has ended it: not the next cell."""
+        reply = await super()._async_poll_for_reply(*args)
+        payload = reply["content"].get("payload")
+        if isinstance(payload, list) and {"source": "ask_exit", "keepkernel": False} in payload:
+            raise DeadKernelError("asked to exit")
+        return reply
+
     async def end(self) -> None:
         """End the kernel and all that it left running in its process group."""
         group = getattr(self.km.provisioner, "pgid", None)
@@ -159,6 +172,7 @@ class Client(NotebookClient):
         """Run one cell; whether it ended by itself. Raises KernelLost."""
         self._room = {"text": self.limits.text, "pictures": self.limits.pictures, MIME: MAX_BYTES}
         self._sent = self._messages = 0
+        self._number = cell.execution_count = self.code_cells_executed + 1
         task = asyncio.ensure_future(self.async_execute_cell(cell, index))
         done, _ = await asyncio.wait({task}, timeout=seconds)
         in_time = bool(done)
@@ -200,7 +214,9 @@ class Client(NotebookClient):
             if self._flooded:
                 self._end_flood()
                 return None
-            if msg["msg_type"] not in ("status", "execute_input"):
+            if msg["msg_type"] == "execute_input":
+                return None  # the cell's number, which `perform` knows
+            if msg["msg_type"] != "status":
                 content = self._kept(msg["msg_type"], msg["content"])
                 if content is None:
                     return None
@@ -232,7 +248,7 @@ class Client(NotebookClient):
         data = self._kept_data(content["data"])
         if not data:
             return None
-        return {"data": data, "metadata": {}, "execution_count": content.get("execution_count")}
+        return {"data": data, "metadata": {}, "execution_count": self._number}
 
     def _kept_data(self, data: dict[str, Any]) -> dict[str, str]:
         kept = {}

@@ -142,7 +142,10 @@ def _become_worker(leash: connection.Connection, kernel: tuple[str, str] | None)
 
 
 def _end_with(leash: connection.Connection) -> None:
+    from . import kernels
+
     connection.wait([leash])
+    kernels.shut_down()  # with a folder of its own, which atexit would remove
     os._exit(1)
 
 
@@ -287,9 +290,7 @@ class _Dispatch:
                 yield from self.failed(task, broken, self.suspects)
             self.renew(broken)
 
-    def failed(
-        self, task: Task, error: BaseException, queue: deque[Task]
-    ) -> Iterator[Outcome]:
+    def failed(self, task: Task, error: BaseException, queue: deque[Task]) -> Iterator[Outcome]:
         """Have a task tried again, or give up on it. Raises WorkerUnfit."""
         if isinstance(error, WorkerUnfit):
             raise error

@@ -11,7 +11,7 @@ from typing import TypeVar
 import nbgrader
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from nbgrader.api import Gradebook
+from nbgrader.api import Base, Gradebook
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -99,13 +99,33 @@ def open_gradebook(db_url: str, course: str) -> Iterator[Gradebook]:
     Raises GradebookTrouble: it belongs to another course or another version of nbgrader, is no
     database, is locked.
     """
-    patiently(lambda: check(db_url, course))
+    if patiently(lambda: check(db_url, course)):
+        patiently(lambda: create(db_url))
     with patiently(lambda: Gradebook(db_url, course)) as gradebook:
         yield gradebook
 
 
-def check(db_url: str, course: str) -> None:
-    """Raise GradebookTrouble unless there is a gradebook of this course, or nothing yet."""
+def create(db_url: str) -> None:
+    """Make nbgrader's tables, of its newest version; it would ask another process which that is."""
+    engine = create_engine(db_url)
+    try:
+        with engine.begin() as connection:
+            Base.metadata.create_all(bind=connection)
+            connection.execute(
+                text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+            )
+            connection.execute(
+                text("INSERT INTO alembic_version VALUES (:version)"), {"version": newest_version()}
+            )
+    finally:
+        engine.dispose()
+
+
+def check(db_url: str, course: str) -> bool:
+    """Whether there is no gradebook yet.
+
+    Raises GradebookTrouble unless there is nothing, or a gradebook of this course.
+    """
     try:
         engine = create_engine(db_url)
     except ModuleNotFoundError as error:
@@ -118,7 +138,7 @@ def check(db_url: str, course: str) -> None:
         with engine.connect() as connection:
             tables = set(inspect(connection).get_table_names())
             if not tables:
-                return
+                return True
             if not {"course", "grade", "submitted_assignment"} <= tables:
                 raise GradebookTrouble(
                     "成绩册的数据库里是别的东西，不是 nbgrader 的成绩：请检查 db_url。 / "
@@ -135,6 +155,7 @@ def check(db_url: str, course: str) -> None:
         engine.dispose()
     _check_version(found)
     _check_course(courses - {SINGLE_COURSE}, course)
+    return False
 
 
 def _check_version(found: str | None) -> None:

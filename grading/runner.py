@@ -26,7 +26,7 @@ from .course import source_path
 from .engine import Engine, Here, outcomes
 from .export import write_csv
 from .folders import Shelf, Submissions
-from .gradebook import open_gradebook
+from .gradebook import GradebookTrouble, open_gradebook
 from .intake import assignment_content, take_in
 from .journal import Journal
 from .rebuild import is_check
@@ -262,7 +262,7 @@ class Run:
                 continue
             path = self.course.submitted(self.name, student)
             if path.parent.is_dir() and self.task(student).key == key:
-                self.record(student, result)
+                self.record_or_blame(self.task(student), result)
             else:
                 # Another file came since, and autograded/ may hold half of that result.
                 self.recorder.forget(student)
@@ -322,10 +322,23 @@ class Run:
             result = failed(task)
         with on_disk():
             self.journal.append(task.student, result)
-        total = self.record(task.student, result)
+        result, total = self.record_or_blame(task, result)
         self.journal.all_recorded()
         summary, seconds = result["summary"], result["seconds"]
         return Score.of(task.student, summary, total, self.most, seconds)
+
+    def record_or_blame(self, task: Task, result: Result) -> tuple[Result, float]:
+        """Record a result, or, if that fails for this one alone, that the grader failed."""
+        try:
+            return result, self.record(task.student, result)
+        except (CannotWrite, GradebookTrouble):
+            raise  # it would fail for the others, too
+        except Exception as error:
+            from .worker import failed
+
+            log.exception("%s: %s", task.student, error)
+            result = failed(task)
+            return result, self.record(task.student, result)
 
     def record(self, student: str, result: Result) -> float:
         """Make of a result what it is for: a notebook to read, scores; the submission's score."""

@@ -17,7 +17,7 @@ TOP_LEVEL = {
     "docs", "grading", "nbgrader_config.py", "notebooks", "pyproject.toml", "requirements.txt",
     "source", "tests", "tutor",
 }  # fmt: skip
-NEEDED = TOP_LEVEL - {"bench"}  # not built yet
+NEEDED = TOP_LEVEL
 RUN_TIME = [
     "homework", "release", "submitted", "feedback", "gradebook.db", ".course-secret",
     ".journal/03-vjp.jsonl",

@@ -47,12 +47,12 @@ def observe(value: Any, depth: int = 0) -> Observation:
     if isinstance(value, float):
         return {"number": _plain(value)}
     if isinstance(value, str):
-        return {"text": value[:MAX_TEXT]}
+        return {"text": _text(value)}
     if isinstance(value, list | tuple) and depth < MAX_DEPTH and len(value) <= MAX_ELEMENTS:
         return {"list": [observe(item, depth + 1) for item in value]}
     if isinstance(value, dict) and depth < MAX_DEPTH and len(value) <= MAX_ELEMENTS:
-        return {"dict": {str(k)[:MAX_TEXT]: observe(v, depth + 1) for k, v in value.items()}}
-    return {"object": type(value).__name__}
+        return {"dict": {_text(str(k)): observe(v, depth + 1) for k, v in value.items()}}
+    return {"object": _text(type(value).__name__)}
 
 
 def attempt(call, *args, **kwargs) -> Observation:
@@ -66,7 +66,12 @@ def attempt(call, *args, **kwargs) -> Observation:
 def raised(error: BaseException) -> Observation:
     """Observe an exception: its type's name and the first line of its message."""
     lines = str(error).strip().splitlines()
-    return {"raises": type(error).__name__, "message": lines[0][:MAX_TEXT] if lines else ""}
+    return {"raises": _text(type(error).__name__), "message": _text(lines[0]) if lines else ""}
+
+
+def _text(text: str) -> str:
+    """The beginning of a text, as any file can hold it: half a surrogate pair becomes "?"."""
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 def _plain(number: complex | float | int) -> Any:
@@ -112,6 +117,7 @@ def loads(text: Any) -> tuple[str, Evidence]:
         raise EvidenceError(f"evidence has {len(text)} characters, more than {MAX_BYTES}")
     try:
         claim = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        json.dumps(claim, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise EvidenceError(f"evidence is not JSON: {error}"[:MAX_TEXT]) from None
     if not isinstance(claim, dict) or set(claim) != {"exercise", "evidence"}:

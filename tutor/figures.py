@@ -242,8 +242,7 @@ def inline():
     shell = get_ipython()
     if shell is None:
         raise RuntimeError(
-            "figures.inline() 只能在 notebook 里调用。"
-            " / figures.inline() works in a notebook only."
+            "figures.inline() 只能在 notebook 里调用。 / figures.inline() works in a notebook only."
         )
     backend = InlineBackend.instance(parent=shell)
     # "tight" would make a picture's size depend on the width of its text.

@@ -106,7 +106,6 @@ class Parent:
         self.listener = socket.socket(fileno=settings.listener)
         self.selector = selectors.DefaultSelector()
         self.selector.register(0, selectors.EVENT_READ, self._leash)
-        self.own = anonymous(process_status("self"))
 
     def serve(self) -> None:
         """Serve; never returns."""
@@ -193,19 +192,24 @@ class Parent:
     def _watch(self) -> None:
         """End the submission that uses more than it may."""
         (kernel,) = self.kernels
-        reap_orphans(kernel.pid)
-        used, limits = usage(self.own), self.settings
-        files = sum(count_files(folder) for folder in limits.scratch)
-        for cause, amount, limit in (
-            ("memory", used.memory, limits.memory),
-            ("processes", used.processes, limits.processes),
-            ("threads", used.threads, limits.threads),
-            ("files", files, limits.files),
-        ):
-            if amount > limit:
-                os.kill(-1, signal.SIGKILL)
-                self._ended(kernel, cause)
-                return
+        if cause := excess(self.settings, kernel.pid):
+            os.kill(-1, signal.SIGKILL)
+            self._ended(kernel, cause)
+
+
+def excess(limits: Settings, kernel: int) -> str:
+    """Which limit is passed, "" for none."""
+    names = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+    # First of all, and at once: where processes multiply, each further look takes too long.
+    if len(names) - 1 > limits.processes:
+        return "processes"
+    reap_orphans(kernel)
+    if sum(count_files(folder) for folder in limits.scratch) > limits.files:
+        return "files"
+    memory, threads = usage([name for name in names if name != str(os.getpid())], limits.memory)
+    if threads > limits.threads:
+        return "threads"
+    return "memory" if memory > limits.memory else ""
 
 
 def tell(client: socket.socket, **message) -> None:
@@ -221,42 +225,40 @@ def end_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-@dataclass(frozen=True)
-class Usage:
-    """Of all processes but this one: memory of their own in bytes, processes, threads."""
+def usage(processes: list[str], enough: int) -> tuple[int, int]:
+    """Of these processes: memory of their own in bytes, threads.
 
-    memory: int
-    processes: int
-    threads: int
-
-
-def usage(shared: int) -> Usage:
-    """What the other processes in this namespace use.
-
-    shared: bytes that a fork of this process has in common with it. One that has replaced its
-    memory by another program counts as nothing rather than less.
+    What forks have in common is counted for each of them; only where that comes to more than
+    ``enough`` bytes is the exact amount asked for, which takes milliseconds.
     """
-    memory = processes = threads = 0
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit() and path.name != str(os.getpid()):
-            with suppress(OSError):  # it has ended meanwhile
-                status = process_status(path.name)
-                memory += max(0, anonymous(status) - shared)
-                threads += int(status["Threads"])
-                processes += 1
-    return Usage(memory, processes, threads)
+    found = []
+    for name in processes:
+        with suppress(OSError):  # it has ended meanwhile
+            found.append((name, fields(Path("/proc", name, "status"))))
+    memory = sum(resident(status, "RssAnon", "RssShmem") for _, status in found)
+    if memory > enough:
+        memory = sum(proportional(name, status) for name, status in found)
+    return memory, sum(int(status["Threads"]) for _, status in found)
 
 
-def process_status(name: str) -> dict[str, str]:
-    """The fields of /proc/NAME/status. Raises OSError."""
-    with Path("/proc", name, "status").open(errors="replace") as file:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+def proportional(name: str, status: dict[str, str]) -> int:
+    """Bytes of a process's memory, its share of what it has in common with others."""
+    try:
+        return resident(fields(Path("/proc", name, "smaps_rollup")), "Pss_Anon", "Pss_Shmem")
+    except OSError:  # it hides itself, or has ended
+        return resident(status, "RssAnon", "RssShmem")
 
 
-def anonymous(status: dict[str, str]) -> int:
-    """Bytes of memory that belong to no file; a process that has just ended has none."""
-    fields = (status.get(name, "0 kB") for name in ("RssAnon", "RssShmem"))
-    return sum(int(field.split()[0]) for field in fields) * KIB
+def fields(path: Path) -> dict[str, str]:
+    """The fields of a file of /proc, by name. Raises OSError."""
+    with path.open(errors="replace") as file:
+        pairs = (line.partition(":") for line in file)
+        return {name: value.strip() for name, _, value in pairs}
+
+
+def resident(found: dict[str, str], *names: str) -> int:
+    """The sum of these fields in bytes; a process that has just ended has none."""
+    return sum(int(found.get(name, "0 kB").split()[0]) for name in names) * KIB
 
 
 def reap_orphans(kernel: int) -> None:
@@ -316,8 +318,8 @@ def become_kernel(request: dict, descriptors: list[int], settings: Settings, lib
     """Turn this forked process into the kernel that was asked for; never returns.
 
     request: argv (the arguments of ipykernel_launcher), env, cwd. In the sandbox also: connection,
-    what a connection file holds; folders, to be made; anew, modules of which the kernel runs the
-    top level again, for they look for a kernel around them.
+    what a connection file holds; folders, to be made; hooks, functions ("module:name") to be called
+    once there is a shell.
     descriptors: standard input, output and error; in the sandbox also the listening sockets of
     CHANNELS.
     """
@@ -330,8 +332,6 @@ def become_kernel(request: dict, descriptors: list[int], settings: Settings, lib
         for folder in request.get("folders", ()):
             Path(folder).mkdir()
         os.chdir(request["cwd"])
-        for module in request.get("anew", ()):
-            sys.modules.pop(module, None)
         start_kernel(request)
         code = 0
     except SystemExit as error:
@@ -377,14 +377,15 @@ def start_kernel(request: dict) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].default_generator.seed()  # torch.seed() reads whole source files
     connection = request.get("connection")
-    application = with_sockets(IPKernelApp, connection) if connection else IPKernelApp
+    hooks = request.get("hooks", ())
+    application = with_sockets(IPKernelApp, connection, hooks) if connection else IPKernelApp
     sys.argv = [importlib.util.find_spec("ipykernel_launcher").origin, *request["argv"]]
     # 1: no watch over a parent process is needed, the kernel dies with this one's
     application.launch_instance(parent_handle=1)
 
 
-def with_sockets(base: type, connection: dict) -> type:
-    """The kernel's application on sockets that are bound already, without a heartbeat."""
+def with_sockets(base: type, connection: dict, hooks: list[str]) -> type:
+    """The kernel's application on sockets that are bound already, and with less around it."""
     import zmq
 
     descriptors = {connection[f"{name}_port"]: 3 + n for n, name in enumerate(CHANNELS)}
@@ -406,6 +407,16 @@ def with_sockets(base: type, connection: dict) -> type:
 
         def init_pdb(self):
             """Nobody is there to debug."""
+
+        def init_control(self, context):
+            super().init_control(context)
+            self.shell_channel_thread = None  # there are no subshells: one hop less for a message
+
+        def init_code(self):
+            super().init_code()
+            for hook in hooks:
+                module, _, name = hook.partition(":")
+                getattr(importlib.import_module(module), name)()
 
     return Application
 

@@ -120,7 +120,7 @@ class Sandboxed(Forking):
             "env": sandbox.ENVIRONMENT | {k: given[k] for k in self.environment if k in given},
             "cwd": sandbox.FOLDER,
             "folders": [sandbox.FOLDER, sandbox.HOME],
-            "anew": [sandbox.TUTOR],
+            "hooks": sandbox.HOOKS,
             "connection": readable(self.connection_info),
         }
         with ExitStack() as stack:

@@ -21,9 +21,11 @@ from typing import Any
 from . import warm
 
 COURSE = Path(__file__).resolve().parent.parent.parent
+INSIDE = "/course"  # where the course's packages are inside: tracebacks reach students
 # Inside the sandbox alone, and of one submission: not the usual place, where a course may lie.
 SCRATCH, SHARED = "/scratch", "/dev/shm"
 HOME, FOLDER = f"{SCRATCH}/home", f"{SCRATCH}/submission"
+PYTHON, SCRIPT = f"{INSIDE}/python/bin/{Path(sys.executable).name}", f"{INSIDE}/parent.py"
 MIB = 1 << 20
 TUTOR = "tutor"
 ENVIRONMENT = {
@@ -31,9 +33,10 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
     "OMP_NUM_THREADS": "1",
-    "PATH": str(Path(sys.executable).parent),
+    "PATH": f"{INSIDE}/python/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
+    "PYTHONPATH": INSIDE,
     "PYTHONUTF8": "1",
     "TMPDIR": SCRATCH,
     "TZ": "UTC",
@@ -45,6 +48,8 @@ NAMED = {
     warm.DYNAMO: re.compile(r"\btorch\.(optim|func|compile)\b"),
 }
 _wanted: set[str] = set()
+# What tutor does when a notebook imports it first; then, in the parent, there is no shell yet.
+HOOKS = [f"{TUTOR}.check:explain_missing_names"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def isolation() -> Isolation:
     """Try what this machine gives: a sandbox is made and asked to run Python."""
     try:
         with call_filter() as calls:
-            command = [*bubblewrap(calls.fileno()), sys.executable, "-I", "-S", "-c", "pass"]
+            command = [*bubblewrap(calls.fileno()), PYTHON, "-I", "-S", "-c", "pass"]
             subprocess.run(
                 command, pass_fds=[calls.fileno()], capture_output=True, check=True, timeout=30
             )
@@ -133,7 +138,8 @@ def make() -> warm.Parent:
         return warm.Parent(
             {},
             [*warm.PRELOAD, *course_modules(), *sorted(_wanted)],
-            [*bubblewrap(calls.fileno(), limits), sys.executable],
+            [*bubblewrap(calls.fileno(), limits), PYTHON],
+            script=SCRIPT,
             inherit=[calls.fileno()],
             sandboxed=True,
             scratch=[SCRATCH, SHARED],
@@ -195,15 +201,14 @@ def mounts() -> Iterator[list[str]]:
     python = {sys.base_prefix, sys.base_exec_prefix, sysconfig.get_config_var("LIBDIR") or ""}
     for path in sorted(python - {""}):
         yield from readable(path)
-    # Where one of these folders holds the course, the course is hidden again.
-    yield ["--tmpfs", str(COURSE)]
-    yield from readable(sys.prefix)
+    if any(COURSE.is_relative_to(path) for path in python | {"/usr/lib", "/lib"} if path):
+        yield ["--tmpfs", str(COURSE), "--remount-ro", str(COURSE)]  # hidden again
+    yield ["--ro-bind", sys.prefix, f"{INSIDE}/python"]
     package = tutor_folder()
-    yield from readable(str(package))
+    yield ["--ro-bind", str(package), f"{INSIDE}/{TUTOR}"]
     for key in sorted((package / "keys").glob("*.json")):
-        yield ["--ro-bind", os.devnull, str(key)]
-    yield from readable(str(warm.SCRIPT))
-    yield ["--remount-ro", str(COURSE)]
+        yield ["--ro-bind", os.devnull, f"{INSIDE}/{TUTOR}/keys/{key.name}"]
+    yield ["--ro-bind", str(warm.SCRIPT), SCRIPT]
 
 
 def readable(path: str) -> Iterator[list[str]]:
@@ -226,38 +231,52 @@ def program() -> str:
 
 # --- the filter of system calls ---
 
-# What namespaces leave open: memory and messages that outlive a process, keys that outlive a
-# submission, and corners of the kernel that no exercise needs. Numbers by machine.
+# What namespaces leave open: memory that no process has, and messages and keys that outlive a
+# submission; what one process may do to another of the same user, above all to the parent, whose
+# priority and processors the next submission would inherit; corners of the kernel that no exercise
+# needs. Numbers by machine; those of the second list are refused for process 1, the parent.
 REFUSED = {
     "x86_64": (
         0xC000003E,
         {
             "shmget": 29, "shmat": 30, "shmctl": 31, "semget": 64, "semop": 65, "semctl": 66,
-            "msgget": 68, "msgsnd": 69, "msgrcv": 70, "msgctl": 71, "ptrace": 101, "mount": 165,
-            "umount2": 166, "semtimedop": 220, "mq_open": 240, "add_key": 248, "request_key": 249,
-            "keyctl": 250, "unshare": 272, "perf_event_open": 298, "name_to_handle_at": 303,
-            "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310,
-            "process_vm_writev": 311, "bpf": 321, "userfaultfd": 323,
+            "msgget": 68, "msgsnd": 69, "msgrcv": 70, "msgctl": 71, "ptrace": 101,
+            "setpriority": 141, "mount": 165, "umount2": 166, "semtimedop": 220, "mq_open": 240,
+            "add_key": 248, "request_key": 249, "keyctl": 250, "ioprio_set": 251,
+            "migrate_pages": 256, "unshare": 272, "move_pages": 279, "perf_event_open": 298,
+            "name_to_handle_at": 303, "open_by_handle_at": 304, "setns": 308,
+            "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "memfd_create": 319,
+            "bpf": 321, "userfaultfd": 323,
+        },
+        {
+            "sched_setparam": 142, "sched_setscheduler": 144, "sched_setaffinity": 203,
+            "prlimit64": 302, "sched_setattr": 314,
         },
     ),
     "aarch64": (
         0xC00000B7,
         {
-            "umount2": 39, "mount": 40, "unshare": 97, "ptrace": 117, "mq_open": 180,
-            "msgget": 186, "msgctl": 187, "msgrcv": 188, "msgsnd": 189, "semget": 190,
-            "semctl": 191, "semtimedop": 192, "semop": 193, "shmget": 194, "shmctl": 195,
-            "shmat": 196, "add_key": 217, "request_key": 218, "keyctl": 219,
-            "perf_event_open": 241, "name_to_handle_at": 264, "open_by_handle_at": 265,
-            "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271, "bpf": 280,
-            "userfaultfd": 282,
+            "ioprio_set": 30, "umount2": 39, "mount": 40, "unshare": 97, "ptrace": 117,
+            "setpriority": 140, "mq_open": 180, "msgget": 186, "msgctl": 187, "msgrcv": 188,
+            "msgsnd": 189, "semget": 190, "semctl": 191, "semtimedop": 192, "semop": 193,
+            "shmget": 194, "shmctl": 195, "shmat": 196, "add_key": 217, "request_key": 218,
+            "keyctl": 219, "migrate_pages": 238, "move_pages": 239, "perf_event_open": 241,
+            "name_to_handle_at": 264, "open_by_handle_at": 265, "setns": 268,
+            "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272,
+            "memfd_create": 279, "bpf": 280, "userfaultfd": 282,
+        },
+        {
+            "sched_setparam": 118, "sched_setscheduler": 119, "sched_setaffinity": 122,
+            "prlimit64": 261, "sched_setattr": 274,
         },
     ),
 }  # fmt: skip
-# The same number on every machine: io_uring_setup … pidfd_getfd.
-REFUSED_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)
+# The same numbers on every machine: io_uring, mounts, pidfd_getfd, process_madvise, memfd_secret,
+# process_mrelease.
+REFUSED_EVERYWHERE = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 447, 448)
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # BPF: of 32-bit words, on constants
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000  # REFUSE: with EPERM
-NUMBER, MACHINE = 0, 4  # offsets in struct seccomp_data
+NUMBER, MACHINE, ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; the first argument
 OTHER_ABI = 0x40000000  # x86-64's second numbering of the same calls
 
 
@@ -266,12 +285,15 @@ def call_filter():
     machine = os.uname().machine
     if machine not in REFUSED:
         raise NoSandbox(f"no filter of system calls for {machine}")
-    architecture, calls = REFUSED[machine]
-    numbers = sorted({*calls.values(), *REFUSED_EVERYWHERE})
+    architecture, calls, on_process = REFUSED[machine]
+    always = sorted({*calls.values(), *REFUSED_EVERYWHERE})
+    here, there = len(always), len(on_process)
     program = [(LOAD, 0, 0, MACHINE), (EQUAL, 1, 0, architecture), (RETURN, 0, 0, KILL)]
-    program += [(LOAD, 0, 0, NUMBER), (AT_LEAST, len(numbers) + 1, 0, OTHER_ABI)]
-    # A match jumps over what is left of the list, and over the line that allows.
-    program += [(EQUAL, len(numbers) - i, 0, n) for i, n in enumerate(numbers)]
+    # Each jump leads over what is left of the lists: to the last line, or to the argument.
+    program += [(LOAD, 0, 0, NUMBER), (AT_LEAST, here + there + 4, 0, OTHER_ABI)]
+    program += [(EQUAL, here - i + there + 3, 0, n) for i, n in enumerate(always)]
+    program += [(EQUAL, there - i, 0, n) for i, n in enumerate(on_process.values())]
+    program += [(RETURN, 0, 0, ALLOW), (LOAD, 0, 0, ARGUMENT), (EQUAL, 1, 0, 1)]
     program += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     file.write(b"".join(struct.pack("=HBBI", *line) for line in program))

@@ -65,13 +65,14 @@ class Parent:
         environment: Mapping[str, str],
         preload: Sequence[str] = PRELOAD,
         command: Sequence[str] = (sys.executable,),
+        script: str = str(SCRIPT),
         inherit: Sequence[int] = (),
         **settings: Any,
     ):
         """Start it; it gets ready while this returns.
 
         environment: what it sees. command: how to call Python, with the descriptors in
-        ``inherit``. settings: see `parent.Settings`.
+        ``inherit``. script: where that sees `parent.py`. settings: see `parent.Settings`.
         """
         self.owner = os.getpid()
         self.folder = Path(tempfile.mkdtemp(prefix="warm-"))
@@ -81,7 +82,7 @@ class Parent:
         listener.listen()
         told = json.dumps({"listener": listener.fileno(), "preload": [*preload], **settings})
         self.process = subprocess.Popen(
-            [*command, str(SCRIPT), told],
+            [*command, script, told],
             stdin=subprocess.PIPE,  # the leash
             stdout=subprocess.DEVNULL,
             stderr=self.errors,

@@ -88,7 +88,11 @@ def said(client, code):
 @pytest.mark.parametrize("name", ["warm", "sandbox"])
 def test_a_forked_kernel_is_like_a_fresh_one(start, name):
     """Random numbers start anew, arguments and paths are a kernel's own, interrupts arrive."""
-    paths = "import sys, signal; print(sys.argv[0], sys.path, signal.getsignal(signal.SIGPIPE))"
+    # In the sandbox the course's packages are elsewhere, and come first.
+    paths = (
+        "import sys, signal; print(sys.argv[0].rpartition('/')[2],"
+        "[p.rpartition('/')[2] for p in sys.path if p != '/course'], signal.getsignal(13))"
+    )
     manager, client = start("python3")
     numbers, own = said(client, RANDOM), said(client, paths)
     for _ in range(2):
@@ -248,8 +252,8 @@ def test_the_kernelspecs_serve_stock_tools(tmp_path):
 @needs_sandbox
 def test_what_can_be_seen_inside(monkeypatch):
     monkeypatch.setenv("COURSE_SECRET", "nobody may know")
-    root = sandbox.COURSE
-    keys = sorted((root / "tutor" / "keys").glob("*.json"))
+    root, inside = sandbox.COURSE, Path(sandbox.INSIDE)
+    keys = [inside / "tutor/keys" / path.name for path in (root / "tutor/keys").glob("*.json")]
     hidden = ["source", "notebooks", "tests", "grading/key.py", ".course-secret", ".git"]
     look = (
         "import json, os, sys\n"
@@ -302,17 +306,19 @@ def test_what_cannot_be_done_inside(code, answer):
 
 @needs_sandbox
 def test_calls_that_the_filter_refuses():
-    architecture, calls = sandbox.REFUSED[os.uname().machine]
-    numbers = [n for name, n in calls.items()] + list(sandbox.REFUSED_EVERYWHERE)
+    _, calls, on_process = sandbox.REFUSED[os.uname().machine]
+    numbers, on_process = [*calls.values(), *sandbox.REFUSED_EVERYWHERE], [*on_process.values()]
     ask = (
-        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
-        "def ask(n):\n    return libc.syscall(n, 0, 0, 0, 0, 0, 0), ctypes.get_errno()\n"
-        f"print([n for n in {numbers!r} if ask(n) != (-1, 1)], ask({sandbox.OTHER_ABI} + 39), "
-        "libc.syscall(39) > 0)"
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "def ask(n, pid=0):\n"
+        "    return libc.syscall(n, pid, 0, 0, 0, 0, 0), ctypes.get_errno()\n"
+        f"print([n for n in {numbers!r} if ask(n) != (-1, 1)],"
+        f"[n for n in {on_process!r} if ask(n, 1) != (-1, 1) or ask(n, os.getpid()) == (-1, 1)],"
+        f"ask({sandbox.OTHER_ABI} + 39), libc.syscall(39) > 0)"
     )
     (shown,), _ = tried(ask)
-    assert shown == "[] (-1, 1) True\n"
-    assert len(numbers) > 30
+    assert shown == "[] [] (-1, 1) True\n"
+    assert len(numbers) > 30 and len(on_process) == 5
 
 
 @needs_sandbox
@@ -323,6 +329,13 @@ def test_calls_that_the_filter_refuses():
         (
             "import os, time\nfor _ in range(4):\n"
             "    if not os.fork(): b = b'x' * (6 * 10**8); time.sleep(60)\ntime.sleep(60)",
+            State.OUT_OF_MEMORY,
+        ),
+        (
+            "import subprocess, sys, time\n"
+            "hold = 'import time; b = bytes(1) * (14 * 10**7); b += b\"x\"; time.sleep(60)'\n"
+            "for _ in range(20): subprocess.Popen([sys.executable, '-S', '-c', hold])\n"
+            "time.sleep(60)",
             State.OUT_OF_MEMORY,
         ),
         ("for i in range(10**6): open(str(i), 'w').close()", State.OVER_LIMIT),
