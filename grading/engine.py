@@ -21,7 +21,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import suppress
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, util
 from typing import Any
 
 from .task import Result, Task, WorkerUnfit, perform
@@ -134,10 +134,11 @@ def _become_worker(leash: connection.Connection, kernel: tuple[str, str] | None)
     if hasattr(os, "setsid"):
         # A session of its own: Ctrl-C in the terminal is for the grader, which ends its workers.
         os.setsid()
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
-    if kernel:
-        from . import kernels
+    from . import kernels
 
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+    util.Finalize(None, kernels.shut_down, exitpriority=10)  # atexit is not called
+    if kernel:
         kernels.prepare(*kernel)
 
 
@@ -145,7 +146,7 @@ def _end_with(leash: connection.Connection) -> None:
     from . import kernels
 
     connection.wait([leash])
-    kernels.shut_down()  # with a folder of its own, which atexit would remove
+    kernels.shut_down()
     os._exit(1)
 
 

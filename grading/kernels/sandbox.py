@@ -184,7 +184,8 @@ def bubblewrap(calls: int, limits: Limits | None = None) -> list[str]:
     ]
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    for kind in ("proc", "dev"):  # what could be written there would outlast a submission
+        command += [f"--{kind}", f"/{kind}", "--remount-ro", f"/{kind}"]
     for arguments in mounts():
         command += arguments
     for folder in (SCRATCH, SHARED):
