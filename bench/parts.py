@@ -21,10 +21,10 @@ class Plan:
     """How much is measured. slow_rounds: of the stock tools, which take minutes."""
 
     submissions: int = 60
-    rounds: int = 5
-    slow_rounds: int = 2
-    sizes: tuple[tuple[int, int], ...] = ((10, 3), (100, 3), (1000, 1))  # (submissions, rounds)
-    checks: int = 5
+    rounds: int = 3
+    slow_rounds: int = 1
+    sizes: tuple[tuple[int, int], ...] = ((10, 2), (100, 2), (1000, 1))  # (submissions, rounds)
+    checks: int = 3
 
 
 FULL = Plan()
