@@ -12,7 +12,7 @@ import psutil
 
 MIB = 1 << 20
 PERIOD = 0.5  # seconds between two looks
-PARENT = "kernels/parent.py"
+PARENT = "/parent.py"
 # In bytes: memory of its own, its share of all memory, the most it ever had resident.
 KINDS = ("uss", "pss", "rss")
 ROLES = ("main", "worker", "parent", "kernel")

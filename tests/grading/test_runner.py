@@ -440,7 +440,9 @@ def test_a_killed_run_ends_as_one_that_was_left_alone(tmp_path, record_property)
 
 
 def test_ctrl_c_stops_at_once_and_says_how_to_go_on(make_course):
-    course = make_course("perfect", "looper")
+    course = make_course("perfect")
+    for number in range(6):  # half a minute of work after the first is done
+        submit(course, f"slow-{number}", "looper")
     process = subprocess.Popen(
         grade_command(course), cwd=ROOT, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
