@@ -110,9 +110,6 @@ ATTACKS = [
               "every signal handler replaced, SIGCHLD ignored", "raise ValueError",
               "import signal\nfor n in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:\n"
               "    signal.signal(n, signal.SIG_IGN)"),
-    _harmless("forked-twin", "fork 之后父子两个进程都继续运行单元",
-              "forks, and both processes go on with the cell", "import os\nos.fork()\nreturn x, x",
-              state="over_limit", or_state="timeout"),
     _crash("forked-heir", "fork 之后父进程退出，子进程冒充内核",
            "forks and exits; the child poses as the kernel",
            "import os\nif os.fork():\n    os._exit(0)\nreturn x, x"),
