@@ -104,7 +104,6 @@ class Client(NotebookClient):
             coalesce_streams=True,
             store_widget_state=False,
             raise_on_iopub_timeout=False,
-            startup_timeout=int(limits.start),
         )
         self.limits = limits
         self._room: dict[str, int] = {}

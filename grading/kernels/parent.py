@@ -1,7 +1,7 @@
 """The parent of warm kernels: it imports what every notebook needs once, and forks on request.
 
 A script, started with one argument, the settings as JSON (see `Settings`), by
-`grading.kernels.client`. It imports nothing of the course: in the sandbox this file is the only
+`grading.kernels.warm`. It imports nothing of the course: in the sandbox this file is the only
 one of it that there is. Its standard input is a leash: when that closes, the parent ends, and in
 the sandbox, where it is process 1, everything ends with it.
 

@@ -78,7 +78,7 @@ class Parent:
         self.folder = Path(tempfile.mkdtemp(prefix="warm-"))
         self.errors = (self.folder / "errors").open("w+b")
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(str(self.folder / "parent"))
+        listener.bind(self.address)
         listener.listen()
         told = json.dumps({"listener": listener.fileno(), "preload": [*preload], **settings})
         self.process = subprocess.Popen(
@@ -182,7 +182,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end, and for the cleaning after it. Raises subprocess.TimeoutExpired."""
+        """Wait for the end. Raises subprocess.TimeoutExpired."""
         if self.returncode is None:
             if not select.select([self.connection], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("kernel", timeout)
