@@ -63,13 +63,15 @@ def notebooks(
 @app.command()
 def replay(
     paths: Paths = None,
-    workers: Annotated[int | None, typer.Option("-n", help="进程数 / processes")] = None,
+    at_once: Annotated[
+        int | None, typer.Option("-n", min=1, help="同时几个 / how many at a time")
+    ] = None,
     cold: Annotated[bool, typer.Option("--cold", help="冷内核 / cold kernels")] = False,
 ):
     """重放笔记本，比较每个输出 / replay notebooks and compare every output."""
     from . import replay
 
-    raise typer.Exit(replay.main(paths or (), workers, cold))
+    raise typer.Exit(replay.main(paths or (), at_once, cold))
 
 
 @app.command()

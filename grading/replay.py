@@ -3,8 +3,10 @@
 As a pytest plugin (`pytest --nbval -p grading.replay …`) this module puts its own collector in
 nbval's place. Each notebook gets one more item, `gate`, which judges the file alone; each cell
 is compared as nbval does, and then by kind, mime types, metadata and pictures of its outputs.
-No rule sanitises anything. Counts of what was compared travel in the reports, so they are right
-under xdist too, and must equal what the files hold.
+No rule sanitises anything. Counts of what was compared must equal what the files hold.
+
+A kernel gets all cells of its notebook at once, and the next notebooks' kernels run while one
+notebook is compared: several work at a time, and none waits for the comparison.
 """
 
 import ast
@@ -18,21 +20,29 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from queue import Empty
 from typing import IO
 
 import nbformat
 import pytest
+import zmq
 from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
 from grading import notebooks, sockets
+from grading.engine import cores
 from grading.kernels import warm
 from grading.notebooks import PICTURE_RMS, PICTURES, ROOT, name_of, picture_distance
 
+AT_ONCE = 2 * cores()  # notebooks: some will have ended before it is their turn to be compared
+PULSE = 20  # milliseconds between two tries to reach a kernel that is starting
+SILENCE = 10  # seconds without a reply, after which it is asked again
+READY = 500  # replies without anything published, after which it is given up
 COUNTED = ("notebooks", "cells", "outputs", "pictures")
 DEFAULT_PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"  # jupyter_client reads it
+AHEAD = "replay-ahead"  # the name of the plugin that starts kernels
 REPLAYED = "replayed"  # the key of the counts in the reports' user properties
 
 LOOSE_TAG = re.compile(r"skip|ignore|nbval", re.IGNORECASE)
@@ -140,6 +150,8 @@ def _kind(output: NotebookNode) -> str:
 
 
 def _picture_difference(number: int, left: str, right: str) -> list[str]:
+    if left == right:
+        return []
     try:
         distance = picture_distance(left, right)
     except (OSError, ValueError) as error:
@@ -183,12 +195,15 @@ class GateError(Exception):
 
 
 class SocketKernel(RunningKernel):
-    """nbval's kernel in this environment, with its sockets in ``folder``."""
+    """nbval's kernel in this environment, with its sockets in ``folder`` and all it has to do."""
 
-    def __init__(self, folder: Path, cwd: Path, timeout: float):
+    def __init__(self, folder: Path, cwd: Path, timeout: float, sources: Iterable[str]):
         specs = NbvalKernelspecManager()
+        context = zmq.Context()
+        context.setsockopt(zmq.RCVHWM, 0)  # what is not read yet must not be lost
+        context.setsockopt(zmq.RECONNECT_IVL, PULSE)  # until the kernel listens
         self.km = sockets.blocking_manager(
-            folder, CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=specs
+            folder, CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=specs, context=context
         )
         # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
         self.km.start_kernel(stderr=subprocess.DEVNULL, cwd=str(cwd))
@@ -198,33 +213,75 @@ class SocketKernel(RunningKernel):
         while True:
             try:
                 self._ensure_iopub_up()
-                return
+                break
             except RuntimeError:
                 if time.monotonic() > deadline or not self.km.is_alive():
                     self.stop()
                     raise
+        asked = [super(SocketKernel, self).execute_cell_input(s, False) for s in sources]
+        self._asked = iter(asked)
+
+    def _ensure_iopub_up(self):
+        """Wait until what the kernel publishes arrives; nbval's way waits in whole seconds.
+
+        Raises RuntimeError.
+        """
+        asked = self.kc.kernel_info()
+        for _ in range(READY):
+            try:
+                self.await_reply(asked, SILENCE)
+            except Empty:
+                raise RuntimeError(f"the kernel said nothing for {SILENCE} s") from None
+            try:
+                return self.await_idle(asked, PULSE / 1000)
+            except Empty:
+                asked = self.kc.kernel_info()
+        raise RuntimeError("the kernel replies, but what it publishes does not arrive")
+
+    def execute_cell_input(self, cell_input, allow_stdin=None):
+        """The id of the message that asked the kernel for the next cell: it was sent long ago."""
+        return next(self._asked)
+
+    def get_message(self, stream, timeout=None):
+        """As nbval's, which lays out every message for a log, pictures too."""
+        channel = self.kc.iopub_channel if stream == "iopub" else self.kc.shell_channel
+        return channel.get_msg(timeout)
+
+    def is_alive(self):
+        """Whether there is something to hear from it; a later cell may have ended it."""
+        return hasattr(self, "km") and (self.kc.iopub_channel.msg_ready() or super().is_alive())
 
     def stop(self):
         """End the kernel; nbval's way looks for the end every tenth of a second."""
+        if not hasattr(self, "km"):
+            return  # nbval has done so, when the kernel fell silent
         self.kc.stop_channels()
         run_sync(self.km.provisioner.kill)()
         run_sync(self.km.provisioner.wait)()
         self.km.cleanup_resources()
+        self.km.context.destroy(linger=0)
         del self.km
 
 
 class StrictFile(IPyNbFile):
     """A notebook; collected in nbval's place."""
 
-    def setup(self):
-        """Start the notebook's kernel."""
+    def begin(self):
+        """Start the notebook's kernel on all its cells."""
         self._names = tempfile.TemporaryDirectory()
         timeout = self.config.option.nbval_kernel_startup_timeout
-        self.kernel = SocketKernel(Path(self._names.name), self.path.parent, timeout)
+        sources = [cell.source for cell in self.nb.cells if cell.cell_type == "code"]
+        self.kernel = SocketKernel(Path(self._names.name), self.path.parent, timeout, sources)
+
+    def setup(self):
+        """Have the notebook's kernel, and the next ones, running."""
+        self.config.pluginmanager.get_plugin(AHEAD).take(self)
 
     def teardown(self):
         """End the kernel."""
-        super().teardown()
+        if self.kernel is not None:
+            self.kernel.stop()
+            self.kernel = None
         self._names.cleanup()
 
     def collect(self):
@@ -244,6 +301,31 @@ class StrictFile(IPyNbFile):
             )
 
 
+class Ahead:
+    """Starts the notebooks' kernels in their order, so many at once."""
+
+    def __init__(self, at_once: int):
+        self.at_once = at_once
+        self.files: list[StrictFile] = []
+
+    def pytest_collection_finish(self, session) -> None:
+        parents = dict.fromkeys(item.parent for item in session.items)
+        self.files = [parent for parent in parents if isinstance(parent, StrictFile)]
+
+    def take(self, file: StrictFile) -> None:
+        """Start this notebook's kernel, if it is not running, and as many of the next."""
+        if file.kernel is None:
+            file.begin()
+        for following in self.files[self.files.index(file) + 1 :]:
+            if sum(f.kernel is not None for f in self.files) >= self.at_once:
+                return
+            if following.kernel is None:
+                try:
+                    following.begin()
+                except Exception:
+                    return  # that will be said when it is that notebook's turn
+
+
 # --- the plugin -----------------------------------------------------------------------------
 
 
@@ -252,6 +334,9 @@ def pytest_addoption(parser) -> None:
         "--replay-without-pictures",
         action="store_true",
         help="do not fail when the notebooks hold no picture at all",
+    )
+    parser.getgroup("replay").addoption(
+        "--replay-at-once", type=int, default=1, help="how many notebooks run at a time"
     )
 
 
@@ -265,8 +350,8 @@ def pytest_collect_file(file_path, parent):
 
 
 def pytest_configure(config) -> None:
-    if not hasattr(config, "workerinput"):  # under xdist the controller sees every report
-        config.pluginmanager.register(Tally(config), "replay-tally")
+    config.pluginmanager.register(Tally(config), "replay-tally")
+    config.pluginmanager.register(Ahead(config.option.replay_at_once), AHEAD)
 
 
 def _notebooks_in(arguments: list[str]) -> list[Path]:
@@ -319,12 +404,12 @@ class Tally:
 
 def replay(
     paths: Iterable[Path | str],
-    workers: int = 1,
+    at_once: int = 1,
     pictures: bool = True,
     output: IO | None = None,
     cold: bool = False,
 ) -> int:
-    """Replay these notebooks in a pytest of its own, on `workers` processes; its exit code.
+    """Replay these notebooks in a pytest of its own, `at_once` at a time; its exit code.
 
     Fails when nothing was compared; without `pictures` the notebooks may have none. Kernels are
     forked from a warm parent where that is to be had; with `cold` each is a process of its own.
@@ -340,7 +425,7 @@ def replay(
     command += ["--nbval", "--nbval-current-env", "-p", "grading.replay", "-p", "no:cacheprovider"]
     command += ["-p", "no:hypothesispytest"]  # which takes a second and a half to say nothing
     command += [f"--nbval-cell-timeout={notebooks.CELL_TIMEOUT}", "-q", "--color=no"]
-    command += ["-n", str(workers), "--dist", "loadscope"] if workers > 1 else []
+    command += ["-p", "no:xdist", f"--replay-at-once={at_once}"]
     command += [] if pictures else ["--replay-without-pictures"]
     command += map(str, chosen)
     with notebooks.kernel_environment() as env:
@@ -486,7 +571,7 @@ def _lines(text: str) -> set[str]:
 
 
 def main(
-    paths: Iterable[Path | str] = (), workers: int | None = None, cold: bool = False
+    paths: Iterable[Path | str] = (), at_once: int | None = None, cold: bool = False
 ) -> int:
     """Replay these notebooks or, by default, the whole course and its releases; an exit code."""
     given = [Path(path) for path in paths]
@@ -494,11 +579,9 @@ def main(
     if not chosen:
         print("没有找到笔记本。 / No notebook found.", file=sys.stderr)
         return 1
-    if workers is None:
-        workers = min(2, len(chosen))
     try:
         # One notebook may well have no picture; a whole course without any is a fault.
-        code = replay(chosen, workers, pictures=not given, cold=cold)
+        code = replay(chosen, at_once or AT_ONCE, pictures=not given, cold=cold)
     except notebooks.NotebookError as error:
         print(error, file=sys.stderr)
         return 1

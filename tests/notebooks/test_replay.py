@@ -58,7 +58,7 @@ def failures(executed, tmp_path_factory):
     paths = [shutil.copy(executed, folder / "clean.ipynb"), *sorted(folder.glob("*.ipynb"))]
     log = folder / "log.txt"
     with log.open("w") as file:
-        assert replay.replay(sorted({*paths}), workers=2, output=file) == 1
+        assert replay.replay(sorted({*paths}), at_once=3, output=file) == 1
     text = log.read_text(encoding="utf-8")
     found = re.findall(r"^(?:FAILED|ERROR) .*?(\w+)\.ipynb::(gate|Cell \d+)", text, re.MULTILINE)
     return found, text
