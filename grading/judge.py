@@ -20,11 +20,16 @@ TAMPERED = (
 
 @dataclass(frozen=True)
 class Claim:
-    """What one check cell says: evidence, or why there is none (a sentence in each language)."""
+    """What one check cell says: evidence, or why there is none (a sentence in each language).
+
+    unproven: facets for which its word is not enough; doubt: why, in each language.
+    """
 
     evidence: ev.Evidence
     problem: tuple[str, str] | None = None
     tampered: bool = False
+    unproven: tuple[str, ...] = ()
+    doubt: tuple[str, str] | None = None
 
 
 def read_claim(cell: NotebookNode, name: str) -> Claim:
@@ -56,7 +61,8 @@ def _error_of(cell: NotebookNode) -> tuple[str, str] | None:
 def judge_claim(claim: Claim, name: str, seed: str, reference: Reference) -> Verdict:
     """The verdict on one exercise of a submission made under ``seed``."""
     key, wrong = reference.key(name, seed), reference.misconceptions(name, seed)
-    return judge(find(name), claim.evidence, key, wrong, claim.problem)
+    exercise = find(name)
+    return judge(exercise, claim.evidence, key, wrong, claim.problem, claim.unproven, claim.doubt)
 
 
 def judge_notebook(

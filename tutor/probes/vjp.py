@@ -431,6 +431,7 @@ def _losses_cost(answer, rng, k, n):
         Facet("edges", 0.5, "b = 0、很高、很宽或很小的 J",
               "b = 0, and a very tall, wide or small J", needs=("value", "banded")),
     ],
+    holds_answer=True,
 )  # fmt: skip
 def jac_from_oracle(answer, rng):
     m, n = sizes(rng, 2, low=3)
