@@ -45,6 +45,8 @@ def read_claim(cell: NotebookNode, name: str) -> Claim:
     facets = {facet.name for facet in find(name).facets}
     if more or exercise != name or set(evidence) != facets:
         return Claim({}, TAMPERED, tampered=True)
+    if error := _error_of(cell):
+        return Claim({}, error)  # an honest check ends when it has handed out its evidence
     return Claim(evidence)
 
 
