@@ -22,7 +22,7 @@ import importlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from string import Formatter
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
@@ -273,6 +273,7 @@ def _is_guarded(thing: Any) -> bool:
     return isinstance(thing, type) and (issubclass(thing, family) or issubclass(thing, type))
 
 
+@lru_cache(maxsize=256)  # the released cells are the same in every submission
 def parsed(source: str) -> ast.Module | None:
     """A cell as IPython would run it; None if it is no Python, or not Python alone."""
     try:
