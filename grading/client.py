@@ -1,26 +1,31 @@
-"""nbclient for code that nobody vouches for: limits that hold, messages that may be forged.
+"""A Jupyter client for code that nobody vouches for: limits that hold, messages that may be forged.
 
 Whatever comes out of a student's kernel is the student's claim, its messages too: the session's
 key and the sockets lie in the student's own process.
+
+nbclient's client keeps several tasks waiting for every message, which costs a grader as much as
+the cells themselves; and its limits can be talked out of. This one waits in one place.
 """
 
-import asyncio
 import base64
 import binascii
 import os
+import re
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any
 
-from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.channels import AsyncZMQSocketChannel
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import DeadKernelError
+import zmq
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.channels import ZMQSocketChannel
+from jupyter_client.manager import KernelManager
+from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
+from nbformat.v4 import output_from_msg
 from traitlets import Type
 
 from tutor.evidence import MAX_BYTES, MIME
@@ -31,6 +36,8 @@ PNG = "image/png"
 TEXT = "text/plain"
 PULSE = 0.05  # seconds between two looks whether the kernel is alive
 PATIENCE = 0.5  # seconds until a kernel that has not answered is asked again
+LAST_WORDS = 4.0  # seconds, as nbclient's, for what a cell printed to arrive after its reply
+OVERWRITTEN = re.compile(r".*\r(?=[^\n])")
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,16 @@ class KernelLost(Exception):
         self.index, self.state = index, state
 
 
-class Channel(AsyncZMQSocketChannel):
+class Channel(ZMQSocketChannel):
     """A channel that passes over what cannot be read: nested too deep, wrongly signed, no JSON,
     or not of a message's form. No kernel sends such things: the student made them.
     """
 
-    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+    def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
         """The next message that can be read. Raises queue.Empty."""
         while True:
             try:
-                message = await super().get_msg(timeout)
+                message = super().get_msg(timeout)
             except Empty:
                 raise
             except Exception:
@@ -83,7 +90,7 @@ class Channel(AsyncZMQSocketChannel):
                 return message
 
 
-class KernelClient(AsyncKernelClient):
+class KernelClient(BlockingKernelClient):
     """A client whose channels a forged message does not break."""
 
     shell_channel_class = Type(Channel)
@@ -91,111 +98,131 @@ class KernelClient(AsyncKernelClient):
     control_channel_class = Type(Channel)
 
 
-class Client(NotebookClient):
-    """nbclient with time limits that also hold against code that will not be interrupted."""
+class Client:
+    """Runs cells in a kernel, with limits that also hold against code that will not stop."""
 
-    def __init__(self, notebook: NotebookNode, limits: Limits, kernel: AsyncKernelManager):
-        super().__init__(
-            notebook,
-            km=kernel,
-            timeout=None,
-            allow_errors=True,
-            record_timing=False,
-            coalesce_streams=True,
-            store_widget_state=False,
-            raise_on_iopub_timeout=False,
-            startup_timeout=int(limits.start),
-        )
-        self.limits = limits
+    def __init__(self, limits: Limits, kernel: KernelManager):
+        self.limits, self.km = limits, kernel
         self._room: dict[str, int] = {}
         self._sent = self._messages = self._number = 0
 
-    async def begin(self, **options: Any) -> None:
+    def begin(self, **options: Any) -> None:
         """Start the kernel with ``cwd`` and ``env``. Raises if it does not come up."""
         # No database of inputs, and no pause of half a millisecond before each reply.
         arguments = ["--HistoryManager.enabled=False", "--IPythonKernel._execute_sleep=0"]
         # What a process writes past its kernel must not reach the grader's own terminal.
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        await self.km.start_kernel(extra_arguments=arguments, **silent, **options)
+        self.km.start_kernel(extra_arguments=arguments, **silent, **options)
         self.kc = self.km.client()
-        self.kc.start_channels()
-        self.kc.allow_stdin = False
-        await asyncio.wait_for(self._ready(), self.limits.start)
+        self.kc.start_channels(stdin=False, hb=False, control=False)
+        self._ready()
 
-    async def _ready(self) -> None:
+    def _ready(self) -> None:
         """Wait until the kernel answers, and what it publishes arrives. Raises RuntimeError.
 
         The client's own `wait_for_ready` waits a fifth of a second longer, for silence.
         """
-        asked = set()
-        while True:
+        asked, deadline = set(), time.monotonic() + self.limits.start
+        while time.monotonic() < deadline:
             asked.add(self.kc.kernel_info())
             with suppress(Empty):
-                await self.kc.get_shell_msg(timeout=PATIENCE)
+                self.kc.get_shell_msg(timeout=PATIENCE)
                 while True:
-                    message = await self.kc.get_iopub_msg(timeout=PATIENCE)
-                    idle = message["content"].get("execution_state") == "idle"
-                    if idle and message["parent_header"].get("msg_id") in asked:
+                    message = self.kc.get_iopub_msg(timeout=PATIENCE)
+                    if is_idle(message) and message["parent_header"].get("msg_id") in asked:
                         return
-            if not await self.km.is_alive():
+            if not self._alive:
                 raise RuntimeError("the kernel ended before it answered")
+        raise RuntimeError(f"the kernel did not answer within {self.limits.start:.0f} s")
 
-    async def _async_poll_kernel_alive(self) -> None:
-        """As nbclient's, which looks once a second, waiting for a reply that a dead kernel owes."""
-        while await self.km.is_alive():
-            await asyncio.sleep(PULSE)
-        self.task_poll_for_reply.cancel()
+    @property
+    def _alive(self) -> bool:
+        process = self.km.provisioner.process
+        return process is not None and process.poll() is None
 
-    async def _async_poll_for_reply(self, *args: Any) -> dict[str, Any]:
-        """As nbclient's; a cell that asks its kernel to exit has ended it: not the next cell."""
-        reply = await super()._async_poll_for_reply(*args)
-        payload = reply["content"].get("payload")
-        if isinstance(payload, list) and {"source": "ask_exit", "keepkernel": False} in payload:
-            raise DeadKernelError("asked to exit")
-        return reply
-
-    async def end(self) -> None:
+    def end(self) -> None:
         """End the kernel and all that it left running in its process group."""
         group = getattr(self.km.provisioner, "pgid", None)
         with suppress(Exception):
             self.kc.stop_channels()
         # The manager's own shutdown_kernel looks for the end every tenth of a second, in vain
         # for a kernel whose parent ends it.
-        await self.km.provisioner.kill()
-        await self.km.provisioner.wait()
-        await self.km.cleanup_resources()
+        run_sync(self.km.provisioner.kill)()
+        run_sync(self.km.provisioner.wait)()
+        self.km.cleanup_resources()
         if group and group != os.getpgrp():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
 
-    async def perform(self, cell: NotebookNode, index: int, seconds: float) -> bool:
+    def perform(self, cell: NotebookNode, index: int, seconds: float) -> bool:
         """Run one cell; whether it ended by itself. Raises KernelLost."""
         self._room = {"text": self.limits.text, "pictures": self.limits.pictures, MIME: MAX_BYTES}
         self._sent = self._messages = 0
-        self._number = cell.execution_count = self.code_cells_executed + 1
-        task = asyncio.ensure_future(self.async_execute_cell(cell, index))
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        in_time = bool(done)
-        if not in_time:
-            with suppress(Exception):  # the kernel may have died just now
-                await self.km.interrupt_kernel()
-            done, _ = await asyncio.wait({task}, timeout=self.limits.grace)
-        if not done:
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
-            raise KernelLost(index, State.TIMEOUT)
+        cell.outputs = []
+        if not cell.source.strip():
+            return True
+        self._number += 1
+        cell.execution_count = self._number
+        waiting = Waiting(self.kc.execute(cell.source, allow_stdin=False, stop_on_error=False))
         try:
-            task.result()
-        except DeadKernelError:
-            raise KernelLost(index, await self._cause_of_death()) from None
+            in_time = self._wait(waiting, cell, index, seconds)
+            if not in_time:
+                with suppress(Exception):  # the kernel may have died just now
+                    self.km.interrupt_kernel()
+                if not self._wait(waiting, cell, index, self.limits.grace):
+                    raise KernelLost(index, State.TIMEOUT)
+        finally:
+            cell.outputs = merged(cell.outputs)
         return in_time
 
-    async def _cause_of_death(self) -> State:
+    def _wait(self, waiting: "Waiting", cell: NotebookNode, index: int, seconds: float) -> bool:
+        """Take in what the cell sends until it has ended; whether it has, in this time.
+
+        Raises KernelLost.
+        """
+        iopub, shell = self.kc.iopub_channel, self.kc.shell_channel
+        poller = zmq.Poller()
+        for channel in (iopub, shell):
+            poller.register(channel.socket, zmq.POLLIN)
+        deadline = time.monotonic() + seconds
+        while not waiting.done:
+            now = time.monotonic()
+            if waiting.replied and now > waiting.replied + LAST_WORDS:
+                return True
+            if now > deadline:
+                return False
+            ready = dict(poller.poll(1000 * min(PULSE, deadline - now)))
+            if not ready and not self._alive:
+                raise KernelLost(index, self._cause_of_death())
+            if iopub.socket in ready:
+                with suppress(Empty):
+                    self._published(iopub.get_msg(0), waiting, cell)
+            if shell.socket in ready:
+                with suppress(Empty):
+                    self._replied(shell.get_msg(0), waiting, index)
+        return True
+
+    def _published(self, message: dict[str, Any], waiting: "Waiting", cell: NotebookNode) -> None:
+        if message["parent_header"].get("msg_id") == waiting.asked:
+            if is_idle(message):
+                waiting.idle = True
+            else:
+                self.take_in(message, cell)
+
+    def _replied(self, message: dict[str, Any], waiting: "Waiting", index: int) -> None:
+        if message["parent_header"].get("msg_id") != waiting.asked:
+            return
+        waiting.replied = time.monotonic()
+        payload = message["content"].get("payload")
+        # A cell that asks its kernel to exit has ended it: not the next cell.
+        if isinstance(payload, list) and {"source": "ask_exit", "keepkernel": False} in payload:
+            raise KernelLost(index, self._cause_of_death())
+
+    def _cause_of_death(self) -> State:
         if self._flooded:
             return State.OVER_LIMIT
-        code = await self.km.provisioner.poll()
-        cause = getattr(self.km.provisioner.process, "cause", "")
+        process = self.km.provisioner.process
+        code, cause = process.poll(), getattr(process, "cause", "")
         if cause and cause != "memory":
             if cause == "parent":
                 raise RuntimeError("the sandbox ended by itself")
@@ -206,24 +233,18 @@ class Client(NotebookClient):
     def _flooded(self) -> bool:
         return self._sent > self.limits.flood or self._messages > self.limits.messages
 
-    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int):
-        """Take in what the grader keeps of a message, and no more than there is room for."""
+    def take_in(self, message: dict[str, Any], cell: NotebookNode) -> None:
+        """Keep of a message what there is room for, as an output of the cell."""
         self._messages += 1
-        try:
-            self._sent += size(msg["content"])
+        # No message that is not of its kind's form comes from a kernel: the student made it.
+        with suppress(LookupError, TypeError, AttributeError, ValueError):
+            kind, content = message["msg_type"], message["content"]
+            self._sent += size(content)
             if self._flooded:
                 self._end_flood()
-                return None
-            if msg["msg_type"] == "execute_input":
-                return None  # the cell's number, which `perform` knows
-            if msg["msg_type"] != "status":
-                content = self._kept(msg["msg_type"], msg["content"])
-                if content is None:
-                    return None
-                msg = {**msg, "content": content}
-            return super().process_message(msg, cell, cell_index)
-        except (LookupError, TypeError, AttributeError, ValueError):
-            return None  # no message of that form comes from a kernel: the student made it
+            elif kept := self._kept(kind, content):
+                message = {"header": {"msg_type": kind}, "content": kept}
+                cell.outputs.append(output_from_msg(message))
 
     def _end_flood(self) -> None:
         process = self.km.provisioner.process
@@ -244,7 +265,7 @@ class Client(NotebookClient):
                 "traceback": trace.split("\n"),
             }
         if kind not in ("display_data", "execute_result"):
-            return None  # widgets; clear_output and updates, which reach into other outputs
+            return None  # status, input, widgets; clear_output and updates, which reach elsewhere
         data = self._kept_data(content["data"])
         if not data:
             return None
@@ -272,6 +293,52 @@ class Client(NotebookClient):
         room = self._room["text"]
         self._room["text"] = max(0, room - len(text))
         return text if len(text) <= room else text[:room] + ("…\n" if room else "")
+
+
+@dataclass
+class Waiting:
+    """What a cell that was sent still owes: the message that says it is idle, and its reply.
+
+    asked: the request's message id. replied: when the reply came (time.monotonic), 0 before.
+    """
+
+    asked: str
+    idle: bool = False
+    replied: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self.idle and self.replied > 0
+
+
+def is_idle(message: dict[str, Any]) -> bool:
+    """Whether a message says that its kernel has done what it was asked."""
+    return (
+        message.get("msg_type") == "status" and message["content"].get("execution_state") == "idle"
+    )
+
+
+def merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs with one stream of each name, as nbclient merges them: stdout before stderr,
+    and of a line that was overwritten only what a reader would have seen last.
+    """
+    streams: dict[str, NotebookNode] = {}
+    others = []
+    for output in outputs:
+        if output.output_type != "stream":
+            others.append(output)
+        elif output.name in streams:
+            streams[output.name].text += output.text
+        else:
+            streams[output.name] = output
+            others.append(output)
+    for output in streams.values():
+        output.text = OVERWRITTEN.sub("", output.text)
+    if {"stdout", "stderr"} <= set(streams):
+        first, second = (others.index(streams[name]) for name in ("stderr", "stdout"))
+        if second == first + 1:
+            others[first], others[second] = others[second], others[first]
+    return others
 
 
 def size(content: Any) -> int:

@@ -1,12 +1,21 @@
 """Judge: the evidence that an executed notebook shows, against the key, in this process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 from nbformat import NotebookNode
 
 from tutor import evidence as ev
-from tutor.exercise import find
-from tutor.verdict import Verdict, judge
+from tutor import keys
+from tutor.exercise import Exercise, find
+from tutor.verdict import (
+    Misconception,
+    Verdict,
+    alike,
+    difference,
+    judge,
+    name_misconception,
+)
 
 from .course import check_cells
 from .key import Reference
@@ -62,9 +71,43 @@ def _error_of(cell: NotebookNode) -> tuple[str, str] | None:
 
 def judge_claim(claim: Claim, name: str, seed: str, reference: Reference) -> Verdict:
     """The verdict on one exercise of a submission made under ``seed``."""
-    key, wrong = reference.key(name, seed), reference.misconceptions(name, seed)
-    exercise = find(name)
-    return judge(exercise, claim.evidence, key, wrong, claim.problem, claim.unproven, claim.doubt)
+    key = reference.key(name, seed)
+    verdict = judge(find(name), claim.evidence, key, (), claim.problem, claim.unproven, claim.doubt)
+    if verdict.note or not verdict.wrong:
+        return verdict
+    known = reference.misconceptions(name, seed)
+    return replace(verdict, misconception=_named(claim.evidence, key, known, verdict))
+
+
+def _named(
+    evidence: ev.Evidence, key: ev.Evidence, known: list[Misconception], verdict: Verdict
+) -> Misconception | None:
+    """The misconception that the evidence looks like, see `tutor.verdict.name_misconception`.
+
+    To ask all of them takes ten times as long as all the rest of judging. So those come first
+    that under the public seed are wrong in the same facets; the others only where none of these
+    is like the evidence in everything.
+    """
+    passed = [facet.passed for facet in verdict.facets]
+    likely = [m for m in known if m.name in _wrong_in_public(verdict.exercise, tuple(passed))]
+    named = name_misconception(evidence, key, likely, verdict.wrong)
+    if named and all(alike(evidence[name], named.evidence[name]) for name in key):
+        return named
+    return name_misconception(evidence, key, known, verdict.wrong)
+
+
+@cache
+def _wrong_in_public(exercise: Exercise, passed: tuple[bool, ...]) -> frozenset[str]:
+    """The misconceptions that pass just these facets under the public seed; none without keys."""
+    try:
+        key, known = keys.load(exercise.assignment, exercise.name)
+    except (OSError, LookupError):
+        return frozenset()
+
+    def passes(m: Misconception) -> tuple[bool, ...]:
+        return tuple(not difference(m.evidence[name], key[name]) for name in key)
+
+    return frozenset(m.name for m in known if passes(m) == passed)
 
 
 def judge_notebook(

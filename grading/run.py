@@ -13,13 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from tutor.check import SEED_VARIABLE
 
-from . import sockets
+from . import kernels, sockets
 from .client import DEFAULT, Client, KernelLost, Limits
 from .rebuild import grade_id
 from .states import Note, State
@@ -46,19 +45,15 @@ def run(
     or without isolation "warm" or an installed one. Raises only for what is no fault of the
     submission, as a kernel that does not start.
     """
-    return run_sync(_run)(notebook, seed, limits, kernel)
-
-
-async def _run(
-    notebook: NotebookNode, seed: str, limits: Limits, kernel: str
-) -> tuple[NotebookNode, list[Note]]:
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    kernels.prepare(kernel, code)
     lost: dict[int, State] = {}
     deadline = time.monotonic() + limits.total
     furthest = (-1, notebook)
     while True:
         attempt = copy.deepcopy(notebook)
         try:
-            interrupted = await _attempt(attempt, seed, limits, kernel, deadline, set(lost))
+            interrupted = _attempt(attempt, seed, limits, kernel, deadline, set(lost))
         except KernelLost as error:
             lost[error.index] = error.state
             furthest = max(furthest, (error.index, attempt), key=lambda pair: pair[0])
@@ -70,7 +65,7 @@ async def _run(
         return _marked(attempt, happened), _notes(attempt, happened)
 
 
-async def _attempt(
+def _attempt(
     notebook: NotebookNode, seed: str, limits: Limits, kernel: str, deadline: float, skip: set[int]
 ) -> list[int]:
     """Run all cells but ``skip`` in one kernel; the indices of the cells that were interrupted.
@@ -79,8 +74,8 @@ async def _attempt(
     """
     interrupted = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        client = Client(notebook, limits, sockets.guarded_manager(Path(home), kernel))
-        await client.begin(**_surroundings(Path(home), seed, kernel))
+        client = Client(limits, sockets.guarded_manager(Path(home), kernel))
+        client.begin(**_surroundings(Path(home), seed, kernel))
         try:
             for index, cell in enumerate(notebook.cells):
                 if cell.cell_type != "code" or index in skip:
@@ -88,10 +83,10 @@ async def _attempt(
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise OutOfTime(index)
-                if not await client.perform(cell, index, min(limits.cell, left)):
+                if not client.perform(cell, index, min(limits.cell, left)):
                     interrupted.append(index)
         finally:
-            await client.end()
+            client.end()
     return interrupted
 
 

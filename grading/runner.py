@@ -261,8 +261,9 @@ class Run:
             if known and known.key == key:
                 continue
             path = self.course.submitted(self.name, student)
-            if path.parent.is_dir() and self.task(student).key == key:
-                self.record_or_blame(self.task(student), result)
+            task = self.task(student) if path.parent.is_dir() else None
+            if task and task.key == key:
+                self.record_or_blame(task, result)
             else:
                 # Another file came since, and autograded/ may hold half of that result.
                 self.recorder.forget(student)

@@ -4,7 +4,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import zmq
-import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 
@@ -22,17 +21,30 @@ def manager(folder: Path, kernel_name: str = "python3", **options) -> AsyncKerne
     )
 
 
-def guarded_manager(folder: Path, kernel_name: str) -> AsyncKernelManager:
+def guarded_manager(folder: Path, kernel_name: str) -> KernelManager:
     """The same for a student's kernel, which cannot fill this process's memory by what it sends.
 
-    kernel_name: "sandbox", "warm" or an installed one.
+    It does not need asyncio. kernel_name: "sandbox", "warm" or an installed one.
     """
-    context = zmq.asyncio.Context()
-    context.setsockopt(zmq.MAXMSGSIZE, LARGEST)
-    context.setsockopt(zmq.RCVHWM, WAITING)
-    return manager(
-        folder, kernel_name, context=context, client_class="grading.client.KernelClient"
+    return blocking_manager(
+        folder,
+        kernel_name,
+        kernel_spec_manager=kernelspecs(),
+        context=Guarded.instance(),
+        client_class="grading.client.KernelClient",
     )
+
+
+class Guarded(zmq.Context):
+    """Sockets that take nothing larger than LARGEST, and let no more than WAITING wait.
+
+    `instance` is one for the process, and a new one behind a fork.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+        self.setsockopt(zmq.RCVHWM, WAITING)
 
 
 def blocking_manager(folder: Path, kernel_name: str, **options) -> KernelManager:

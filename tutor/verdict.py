@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .evidence import Evidence, Observation
@@ -90,6 +90,11 @@ class Verdict:
         return round(sum(facet.points for facet in self.facets), 4)
 
     @property
+    def wrong(self) -> list[str]:
+        """The facets that are wrong by themselves, not for want of another."""
+        return [f.facet.name for f in self.facets if not f.passed and f.blocked is None]
+
+    @property
     def max_points(self) -> float:
         return self.exercise.points
 
@@ -126,9 +131,9 @@ def judge(
         points = facet.points if earned else 0.0
         line = FacetVerdict(facet, yours, expected, found, blocked, points, doubted)
         lines[facet.name] = line
-    wrong = [n for n, line in lines.items() if not line.passed and line.blocked is None]
-    named = None if note else name_misconception(evidence, key, misconceptions, wrong)
-    return Verdict(exercise, tuple(lines.values()), named, note, doubt)
+    verdict = Verdict(exercise, tuple(lines.values()), None, note, doubt)
+    named = None if note else name_misconception(evidence, key, misconceptions, verdict.wrong)
+    return replace(verdict, misconception=named)
 
 
 def _earned(line: FacetVerdict) -> bool:
@@ -144,14 +149,18 @@ def name_misconception(
     """
 
     def agrees(candidate: Misconception, name: str) -> bool:
-        mine, theirs = evidence.get(name, MISSING), candidate.evidence[name]
-        return mine.get("message") == theirs.get("message") and not difference(mine, theirs)
+        return alike(evidence.get(name, MISSING), candidate.evidence[name])
 
     # The last facet first: a candidate that is asked when looked at is then asked only once.
     explaining = [m for m in misconceptions if any(agrees(m, n) for n in reversed(wrong))]
     if len(explaining) < 2:
         return next(iter(explaining), None)
     return max(explaining, key=lambda m: sum(agrees(m, name) for name in key))
+
+
+def alike(mine: Observation, theirs: Observation) -> bool:
+    """Whether two wrong answers show the same: as `difference`, and the messages count."""
+    return mine.get("message") == theirs.get("message") and not difference(mine, theirs)
 
 
 def difference(yours: Observation, expected: Observation, where: str = "") -> Difference | None:

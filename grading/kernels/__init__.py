@@ -15,7 +15,8 @@ def prepare(kernel: str, code: str = "") -> None:
     """Let what kernels like this need get ready while this process does something else.
 
     kernel: a kernelspec's name; only "sandbox" has anything to get ready. code: what the kernels
-    will run, to tell what they will import. Raises NoSandbox.
+    will run, to tell what they will import: it takes seconds, and is done once for all of them.
+    Raises NoSandbox, `grading.kernels.warm.ParentFailed`.
     """
     if kernel == "sandbox":
         from . import sandbox

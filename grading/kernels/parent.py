@@ -1,13 +1,14 @@
 """The parent of warm kernels: it imports what every notebook needs once, and forks on request.
 
 A script, started with one argument, the settings as JSON (see `Settings`), by
-`grading.kernels.client`. It imports nothing of the course: in the sandbox this file is the only
+`grading.kernels.warm`. It imports nothing of the course: in the sandbox this file is the only
 one of it that there is. Its standard input is a leash: when that closes, the parent ends, and in
 the sandbox, where it is process 1, everything ends with it.
 
 A client connects to the listening socket and asks for one kernel (a JSON object, with file
 descriptors beside it); the connection then carries signals one way and the exit the other. When
-it closes, the kernel ends.
+it closes, the kernel ends. Or it asks for modules to be imported, {"preload": [name, …]}, which is
+answered with {} when later kernels have them.
 """
 
 import atexit
@@ -16,15 +17,17 @@ import gc
 import importlib.util
 import json
 import os
+import re
 import resource
 import selectors
 import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +76,7 @@ def preload(modules: list[str]) -> None:
     """Import modules, in a state that can be forked. Raises RuntimeError if it cannot."""
     # What ipykernel would set in a fresh process: matplotlib reads it when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    gc.disable()  # nothing that is imported is ever let go; the kernels look for garbage again
     importlib.import_module("numpy")  # OpenBLAS starts threads, and can take them up after a fork
     before = thread_count()
     for module in modules:
@@ -145,13 +149,17 @@ class Parent:
     def _start(self, client: socket.socket) -> None:
         message, descriptors, _, _ = socket.recv_fds(client, MESSAGE, DESCRIPTORS)
         if not message:  # the client changed its mind
-            client.close()
-            if self.settings.sandboxed:
-                self._listen(True)
+            self._let_go(client)
+            return
+        request = json.loads(message)
+        if "preload" in request:
+            preload(request["preload"])
+            tell(client)
+            self._let_go(client)
             return
         pid = os.fork()
         if pid == 0:
-            become_kernel(json.loads(message), descriptors, self.settings, self.libc)
+            become_kernel(request, descriptors, self.settings, self.libc)
         for descriptor in descriptors:
             os.close(descriptor)
         kernel = Kernel(pid, os.pidfd_open(pid), client)
@@ -159,6 +167,11 @@ class Parent:
         self.selector.register(kernel.pidfd, selectors.EVENT_READ, lambda: self._ended(kernel))
         self.selector.register(client, selectors.EVENT_READ, lambda: self._asked(kernel))
         tell(client, pid=pid)
+
+    def _let_go(self, client: socket.socket) -> None:
+        client.close()
+        if self.settings.sandboxed:
+            self._listen(True)
 
     def _asked(self, kernel: Kernel) -> None:
         """Pass on a signal; a closed connection means that the kernel is wanted no more."""
@@ -184,10 +197,9 @@ class Parent:
         os.close(kernel.pidfd)
         self.kernels.remove(kernel)
         tell(kernel.client, exit=os.waitstatus_to_exitcode(status), cause=cause)
-        kernel.client.close()
         if self.settings.sandboxed:
             clean(self.settings.scratch)
-            self._listen(True)
+        self._let_go(kernel.client)
 
     def _watch(self) -> None:
         """End the submission that uses more than it may."""
@@ -326,6 +338,7 @@ def become_kernel(request: dict, descriptors: list[int], settings: Settings, lib
     code = 1
     try:
         os.setsid()
+        gc.enable()
         settle(descriptors, settings, libc)
         os.environ.clear()
         os.environ.update(request["env"])
@@ -377,11 +390,95 @@ def start_kernel(request: dict) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].default_generator.seed()  # torch.seed() reads whole source files
     connection = request.get("connection")
-    hooks = request.get("hooks", ())
-    application = with_sockets(IPKernelApp, connection, hooks) if connection else IPKernelApp
+    application = direct(IPKernelApp)
+    if connection:
+        application = with_sockets(application, connection, request.get("hooks", ()))
     sys.argv = [importlib.util.find_spec("ipykernel_launcher").origin, *request["argv"]]
     # 1: no watch over a parent process is needed, the kernel dies with this one's
     application.launch_instance(parent_handle=1)
+
+
+def direct(base: type) -> type:
+    """The kernel's application without what costs most at its start and with every cell.
+
+    Messages are sent by the thread that has them: handed to another, each would wait twice for
+    Python's lock. Arguments are read without a parser, which takes longer to make than to use.
+    """
+    from ipykernel import iostream, kernelapp
+
+    class Publisher(iostream.IOPubThread):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.turn = threading.RLock()  # of the socket: other threads may print, too
+
+        def start(self):
+            """Start nothing: then whoever has a message sends it."""
+
+        def schedule(self, f):
+            with self.turn:
+                f()
+
+    class Stream(iostream.OutStream):
+        flushed = 0.0
+
+        def _schedule_flush(self):
+            """What is printed goes out with the cell's end, or when some time has passed."""
+            late = time.monotonic() - self.flushed > self.flush_interval
+            if late or threading.current_thread() is not threading.main_thread():
+                self._flush()
+
+        def _flush(self):
+            self.flushed = time.monotonic()
+            with suppress(Exception):  # what cannot be sent is lost, as it is in a thread
+                super()._flush()
+
+    class Application(base):
+        def parse_command_line(self, argv=None):
+            config = plain_config(sys.argv[1:] if argv is None else argv)
+            if config is None:
+                return super().parse_command_line(argv)
+            self.cli_config = config
+            return self.update_config(config)
+
+        def init_iopub(self, context):
+            with replaced(kernelapp, "IOPubThread", Publisher):
+                super().init_iopub(context)
+
+        def init_io(self):
+            with replaced(iostream, "OutStream", Stream):
+                super().init_io()
+
+    return Application
+
+
+@contextmanager
+def replaced(module, name: str, value):
+    """A module's name stands for something else meanwhile."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def plain_config(arguments: list[str]):
+    """The configuration that arguments of the forms ``--Class.trait=value`` and ``-f FILE`` make.
+
+    None where there are others.
+    """
+    from traitlets.config.loader import Config, DeferredConfigString
+
+    config, rest = Config(), iter(arguments)
+    for argument in rest:
+        found = re.fullmatch(r"--(\w+)\.(\w+)=(.*)", argument, re.DOTALL)
+        if argument == "-f":
+            config.IPKernelApp.connection_file = DeferredConfigString(next(rest, ""))
+        elif found:
+            config[found[1]][found[2]] = DeferredConfigString(found[3])
+        else:
+            return None
+    return config
 
 
 def with_sockets(base: type, connection: dict, hooks: list[str]) -> type:
@@ -391,6 +488,9 @@ def with_sockets(base: type, connection: dict, hooks: list[str]) -> type:
     descriptors = {connection[f"{name}_port"]: 3 + n for n, name in enumerate(CHANNELS)}
 
     class Application(base):
+        def load_config_file(self, suppress_errors=None):
+            """There is none."""
+
         def init_connection_file(self):
             self.load_connection_info(connection)
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -42,10 +42,13 @@ ENVIRONMENT = {
     "TZ": "UTC",
 }
 
-# What else to import early where the code names it.
+# What else to import early where the code names what needs it.
 NAMED = {
     warm.PLOTS: re.compile(r"\bmatplotlib\b|\bfigures\b"),
-    warm.DYNAMO: re.compile(r"\btorch\.(optim|func|compile)\b"),
+    warm.DYNAMO: re.compile(
+        r"\b(torch\.(optim|compile)|func\.(grad|hessian)|func import|jacrev|jacfwd|"
+        r"grad_and_value|checkpoint)\b"
+    ),
 }
 _wanted: set[str] = set()
 # What tutor does when a notebook imports it first; then, in the parent, there is no shell yet.
@@ -119,11 +122,16 @@ def isolation() -> Isolation:
 
 def fork(request: dict[str, Any], descriptors: Sequence[int]) -> warm.Forked:
     """A kernel in this process's sandbox. Raises NoSandbox, `warm.ParentFailed`."""
+    return asked(lambda parent: parent.fork(request, descriptors))
+
+
+def asked(question: Callable[[warm.Parent], Any]) -> Any:
+    """What this process's sandbox answers. Raises NoSandbox, `warm.ParentFailed`."""
     try:
-        return parent().fork(request, descriptors)
+        return question(parent())
     except warm.ParentFailed:
         # A sandbox that could not be cleaned has just ended itself. A second failure is one.
-        return parent().fork(request, descriptors)
+        return question(parent())
 
 
 def parent() -> warm.Parent:
@@ -163,12 +171,12 @@ def tutor_folder() -> Path:
 
 
 def prepare(code: str) -> None:
-    """Make this process's sandbox now, for kernels that will run code like this.
+    """Make this process's sandbox now, if there is none, for kernels that will run code like this.
 
-    Raises NoSandbox. What the code does not name is imported by the kernels that need it.
+    Raises NoSandbox, `warm.ParentFailed`.
     """
     _wanted.update(module for module, name in NAMED.items() if name.search(code))
-    parent()
+    asked(lambda parent: parent.preload(_wanted))
 
 
 def bubblewrap(calls: int, limits: Limits | None = None) -> list[str]:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,11 @@ class Parent:
         environment: what it sees. command: how to call Python, with the descriptors in
         ``inherit``. script: where that sees `parent.py`. settings: see `parent.Settings`.
         """
-        self.owner = os.getpid()
+        self.owner, self.preloaded = os.getpid(), set(preload)
         self.folder = Path(tempfile.mkdtemp(prefix="warm-"))
         self.errors = (self.folder / "errors").open("w+b")
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(str(self.folder / "parent"))
+        listener.bind(self.address)
         listener.listen()
         told = json.dumps({"listener": listener.fileno(), "preload": [*preload], **settings})
         self.process = subprocess.Popen(
@@ -100,9 +100,22 @@ class Parent:
     def fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
         """Ask for a kernel (see `parent.become_kernel`). Raises ParentFailed."""
         try:
-            return ask(self.address, request, descriptors)
+            connection, answer = ask(self.address, request, descriptors)
         except (OSError, ValueError) as error:
             raise ParentFailed(self._why(error)) from None
+        return Forked(connection, answer["pid"])
+
+    def preload(self, modules: Collection[str]) -> None:
+        """Let later kernels have these modules, too. Raises ParentFailed."""
+        missing = sorted(set(modules) - self.preloaded)
+        if not missing:
+            return
+        try:
+            connection, _ = ask(self.address, {"preload": missing})
+        except (OSError, ValueError) as error:
+            raise ParentFailed(self._why(error)) from None
+        connection.close()
+        self.preloaded |= set(missing)
 
     def _why(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
@@ -141,13 +154,20 @@ class Shared:
     def fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
         """As `Parent.fork`. Raises ParentFailed."""
         try:
-            return ask(self.address, request, descriptors)
+            connection, answer = ask(self.address, request, descriptors)
         except (OSError, ValueError) as error:
             raise ParentFailed(f"{type(error).__name__}: {error}") from None
+        return Forked(connection, answer["pid"])
 
 
-def ask(address: str, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
-    """Ask the parent that listens there for a kernel. Raises OSError, ValueError."""
+Answer = tuple[socket.socket, dict[str, Any]]
+
+
+def ask(address: str, request: dict[str, Any], descriptors: Sequence[int] = ()) -> Answer:
+    """Ask the parent that listens there: the connection and its answer.
+
+    Raises OSError, ValueError.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.settimeout(START)
     try:
@@ -157,7 +177,7 @@ def ask(address: str, request: dict[str, Any], descriptors: Sequence[int]) -> "F
     except (OSError, ValueError):
         connection.close()
         raise
-    return Forked(connection, answer["pid"])
+    return connection, answer
 
 
 class Forked:
@@ -182,7 +202,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end, and for the cleaning after it. Raises subprocess.TimeoutExpired."""
+        """Wait for the end. Raises subprocess.TimeoutExpired."""
         if self.returncode is None:
             if not select.select([self.connection], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("kernel", timeout)

@@ -6,9 +6,9 @@ import os
 import time
 
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from grading.client import Client, Limits, is_png
+from grading.client import Client, Limits, is_png, merged
 from grading.run import run
 from grading.states import State
 from tutor.evidence import MIME
@@ -121,7 +121,7 @@ def test_a_budget_that_ends_in_a_second_kernel_keeps_the_better_first_one():
     executed, notes = run(
         notebook("import time; time.sleep(2)", "print('a')", "import os; os._exit(0)", "1"),
         SEED,
-        Limits(total=4.5),
+        Limits(total=3.5),
     )
     assert texts(executed.cells[1]) == "a\n"
     assert {n.state for n in notes} >= {State.TIMEOUT}
@@ -149,11 +149,22 @@ MALFORMED = [
 def test_a_forged_message_is_no_error_and_no_output(message):
     """A kernel's process holds the key that signs its messages, so it may send any."""
     cell = new_code_cell("1")
-    client = Client(new_notebook(cells=[cell]), Limits(), "python3")
+    client = Client(Limits(), "python3")
     client._room = {"text": 100, "pictures": 100, MIME: 100}
-    message = {"parent_header": {"msg_id": "1"}, **message}
-    assert client.process_message(message, cell, 0) is None
+    client.take_in({"parent_header": {"msg_id": "1"}, **message}, cell)
     assert cell.outputs == []
+
+
+def test_streams_are_merged_and_what_was_overwritten_is_gone():
+    def stream(name, text):
+        return new_output("stream", name=name, text=text)
+
+    result = new_output("execute_result", data={"text/plain": "1"})
+    outputs = [stream("stderr", "e1\n"), stream("stdout", "10 %\r"), stream("stderr", "e2"),
+               stream("stdout", "20 %\n"), result]  # fmt: skip
+    found = merged(outputs)
+    assert [(o.name, o.text) for o in found[:2]] == [("stdout", "20 %\n"), ("stderr", "e1\ne2")]
+    assert found[2:] == [result]
 
 
 GIF = base64.b64encode(b"GIF89a").decode()
