@@ -103,6 +103,7 @@ class Client:
 
     def __init__(self, limits: Limits, kernel: KernelManager):
         self.limits, self.km = limits, kernel
+        self.kc: BlockingKernelClient | None = None
         self._room: dict[str, int] = {}
         self._sent = self._messages = self._number = 0
 
@@ -142,9 +143,11 @@ class Client:
 
     def end(self) -> None:
         """End the kernel and all that it left running in its process group."""
-        group = getattr(self.km.provisioner, "pgid", None)
-        with suppress(Exception):
+        if self.kc:
             self.kc.stop_channels()
+        if self.km.provisioner is None:
+            return
+        group = getattr(self.km.provisioner, "pgid", None)
         # The manager's own shutdown_kernel looks for the end every tenth of a second, in vain
         # for a kernel whose parent ends it.
         run_sync(self.km.provisioner.kill)()

@@ -20,6 +20,7 @@ from tutor.verdict import (
 from .course import check_cells
 from .key import Reference
 
+UNWRITTEN = NotImplementedError.__name__  # what a stub raises
 NOT_RUN = ("检查单元没有给出结果。", "The check cell gave no result.")
 TAMPERED = (
     "检查单元的输出不是一份完整的证据，这道题记 0 分，请与教师联系。",
@@ -86,10 +87,12 @@ def _named(
 
     To ask all of them takes ten times as long as all the rest of judging. So those come first
     that under the public seed are wrong in the same facets; the others only where none of these
-    is like the evidence in everything.
+    is like the evidence in everything. An answer that is not written yet is no misconception.
     """
-    passed = [facet.passed for facet in verdict.facets]
-    likely = [m for m in known if m.name in _wrong_in_public(verdict.exercise, tuple(passed))]
+    if all(UNWRITTEN in ev.dumps(name, evidence.get(name, {})) for name in verdict.wrong):
+        return None
+    passed = tuple(facet.passed for facet in verdict.facets)
+    likely = [m for m in known if m.name in _wrong_in_public(verdict.exercise, passed)]
     named = name_misconception(evidence, key, likely, verdict.wrong)
     if named and all(alike(evidence[name], named.evidence[name]) for name in key):
         return named
@@ -105,7 +108,8 @@ def _wrong_in_public(exercise: Exercise, passed: tuple[bool, ...]) -> frozenset[
         return frozenset()
 
     def passes(m: Misconception) -> tuple[bool, ...]:
-        return tuple(not difference(m.evidence[name], key[name]) for name in key)
+        names = [facet.name for facet in exercise.facets]
+        return tuple(not difference(m.evidence[name], key[name]) for name in names)
 
     return frozenset(m.name for m in known if passes(m) == passed)
 

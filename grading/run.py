@@ -10,6 +10,9 @@ import copy
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,22 @@ class OutOfTime(Exception):
         self.index = index
 
 
+@dataclass
+class Budget:
+    """The seconds that are left for cells; that kernels start is not charged to a submission."""
+
+    left: float
+
+    @contextmanager
+    def spent(self) -> Iterator[None]:
+        """Count the time in which something is done."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.left -= time.monotonic() - started
+
+
 def run(
     notebook: NotebookNode, seed: str, limits: Limits = DEFAULT, kernel: str = SANDBOX
 ) -> tuple[NotebookNode, list[Note]]:
@@ -48,12 +67,12 @@ def run(
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     kernels.prepare(kernel, code)
     lost: dict[int, State] = {}
-    deadline = time.monotonic() + limits.total
+    budget = Budget(limits.total)
     furthest = (-1, notebook)
     while True:
         attempt = copy.deepcopy(notebook)
         try:
-            interrupted = _attempt(attempt, seed, limits, kernel, deadline, set(lost))
+            interrupted = _attempt(attempt, seed, limits, kernel, budget, set(lost))
         except KernelLost as error:
             lost[error.index] = error.state
             furthest = max(furthest, (error.index, attempt), key=lambda pair: pair[0])
@@ -66,7 +85,7 @@ def run(
 
 
 def _attempt(
-    notebook: NotebookNode, seed: str, limits: Limits, kernel: str, deadline: float, skip: set[int]
+    notebook: NotebookNode, seed: str, limits: Limits, kernel: str, budget: Budget, skip: set[int]
 ) -> list[int]:
     """Run all cells but ``skip`` in one kernel; the indices of the cells that were interrupted.
 
@@ -75,15 +94,16 @@ def _attempt(
     interrupted = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         client = Client(limits, sockets.guarded_manager(Path(home), kernel))
-        client.begin(**_surroundings(Path(home), seed, kernel))
         try:
+            client.begin(**_surroundings(Path(home), seed, kernel))
             for index, cell in enumerate(notebook.cells):
                 if cell.cell_type != "code" or index in skip:
                     continue
-                left = deadline - time.monotonic()
-                if left <= 0:
+                if budget.left <= 0:
                     raise OutOfTime(index)
-                if not client.perform(cell, index, min(limits.cell, left)):
+                with budget.spent():
+                    in_time = client.perform(cell, index, min(limits.cell, budget.left))
+                if not in_time:
                     interrupted.append(index)
         finally:
             client.end()

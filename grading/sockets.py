@@ -45,6 +45,7 @@ class Guarded(zmq.Context):
         super().__init__(*args, **kwargs)
         self.setsockopt(zmq.MAXMSGSIZE, LARGEST)
         self.setsockopt(zmq.RCVHWM, WAITING)
+        self.setsockopt(zmq.LINGER, 0)  # a kernel that is gone keeps nobody from ending
 
 
 def blocking_manager(folder: Path, kernel_name: str, **options) -> KernelManager:

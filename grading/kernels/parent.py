@@ -351,6 +351,7 @@ def become_kernel(request: dict, descriptors: list[int], settings: Settings, lib
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
+        os._exit(code)  # at once: of what is half made, some could not be ended
     finally:
         with suppress(BaseException):
             atexit._run_exitfuncs()
@@ -413,6 +414,9 @@ def direct(base: type) -> type:
 
         def start(self):
             """Start nothing: then whoever has a message sends it."""
+
+        def stop(self):
+            self.io_loop.close(all_fds=True)  # the thread would have done it
 
         def schedule(self, f):
             with self.turn:

@@ -355,6 +355,26 @@ def test_what_ends_a_kernel_costs_one_cell(code, state):
 
 
 @needs_sandbox
+def test_a_kernel_that_dies_at_its_start_is_an_error_and_holds_up_nothing():
+    """Its sockets, left open, would keep the grader from ending."""
+    program = (
+        "from grading.kernels import sandbox\nfrom grading.run import run\n"
+        "from nbformat.v4 import new_code_cell, new_notebook\n"
+        "notebook, hooks = new_notebook(cells=[new_code_cell('print(6 * 7)')]), sandbox.HOOKS[:]\n"
+        "sandbox.HOOKS[:] = ['no.such:hook']\n"
+        "try: run(notebook, '5eed')\nexcept RuntimeError as error: print(error)\n"
+        "sandbox.HOOKS[:] = hooks\n"
+        "print(run(notebook, '5eed')[0].cells[0].outputs[0].text)\n"
+        "sandbox.HOOKS[:] = ['no.such:hook']\nrun(notebook, '5eed')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split("\n")[:2] == ["the kernel ended before it answered", "42"]
+    assert done.stderr.strip().endswith("RuntimeError: the kernel ended before it answered")
+
+
+@needs_sandbox
 def test_nothing_is_left_for_the_next_submission():
     leave = (
         "import os, time\n"
