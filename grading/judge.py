@@ -30,11 +30,16 @@ TAMPERED = (
 
 @dataclass(frozen=True)
 class Claim:
-    """What one check cell says: evidence, or why there is none (a sentence in each language)."""
+    """What one check cell says: evidence, or why there is none (a sentence in each language).
+
+    unproven: facets for which its word is not enough; doubt: why, in each language.
+    """
 
     evidence: ev.Evidence
     problem: tuple[str, str] | None = None
     tampered: bool = False
+    unproven: tuple[str, ...] = ()
+    doubt: tuple[str, str] | None = None
 
 
 def read_claim(cell: NotebookNode, name: str) -> Claim:
@@ -50,6 +55,8 @@ def read_claim(cell: NotebookNode, name: str) -> Claim:
     facets = {facet.name for facet in find(name).facets}
     if more or exercise != name or set(evidence) != facets:
         return Claim({}, TAMPERED, tampered=True)
+    if error := _error_of(cell):
+        return Claim({}, error)  # an honest check ends when it has handed out its evidence
     return Claim(evidence)
 
 
@@ -66,8 +73,8 @@ def _error_of(cell: NotebookNode) -> tuple[str, str] | None:
 def judge_claim(claim: Claim, name: str, seed: str, reference: Reference) -> Verdict:
     """The verdict on one exercise of a submission made under ``seed``."""
     key = reference.key(name, seed)
-    verdict = judge(find(name), claim.evidence, key, note=claim.problem)
-    if verdict.passed or verdict.note:
+    verdict = judge(find(name), claim.evidence, key, (), claim.problem, claim.unproven, claim.doubt)
+    if verdict.note or not verdict.wrong:
         return verdict
     known = reference.misconceptions(name, seed)
     return replace(verdict, misconception=_named(claim.evidence, key, known, verdict))

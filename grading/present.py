@@ -59,6 +59,8 @@ def present(notebook: NotebookNode, judged: Judged) -> None:
             # As text: nbformat sorts the keys of metadata, and the facets have their order.
             "evidence": dumps(name, claim.evidence),
             "problem": claim.problem and list(claim.problem),
+            "unproven": list(claim.unproven),
+            "doubt": claim.doubt and list(claim.doubt),
             "points": verdict.points,
             "max_points": verdict.max_points,
             "misconception": verdict.misconception and verdict.misconception.name,

@@ -41,7 +41,8 @@ def rejudge(path: Path, assignment: str, student: str) -> tuple[list[Note], list
     for name in [e.name for e in exercises(assignment) if e.name in graded]:
         found = graded[name]
         _, evidence = loads(found["evidence"])
-        claim = Claim(evidence, found["problem"] and tuple(found["problem"]))
+        problem, doubt = (found.get(n) and tuple(found[n]) for n in ("problem", "doubt"))
+        claim = Claim(evidence, problem, False, tuple(found.get("unproven", ())), doubt)
         verdicts.append(judge_claim(claim, name, seed, reference))
     return [Note.from_json(note) for note in metadata["notes"]], verdicts
 

@@ -55,6 +55,13 @@ class State(Enum):
         "The submitted file is no readable notebook: open and save it in JupyterLab, submit again.",
         False,
     )
+    UNPROVEN = (
+        "unproven",
+        "有的检查项只有你自己的进程看得到，而提交里有能绕到提问背后的写法：这些检查项暂不计分，由教师复核。",
+        "Some facets are seen by your own process alone, and code that was handed in can reach "
+        "behind the questions: these earn no points until a teacher has looked.",
+        True,
+    )
     SUSPECTED_TAMPERING = (
         "suspected_tampering",
         "有检查单元的输出不完整或被改动过，该题暂记 0 分，由教师复核。",

@@ -13,6 +13,7 @@ from functools import lru_cache
 import nbformat
 from nbformat import NotebookNode
 
+from . import claims
 from . import rebuild as rebuilding
 from . import run as running
 from .course import check_cells
@@ -50,8 +51,9 @@ def perform(task: Task) -> Result:
         released = nbformat.reads(task.assignment.released, as_version=4)
         notebook = _rebuilt(task, released)
         if state_of(notebook) not in UNREADABLE:
+            deadline = started + _limits(task).total
             notebook = _executed(task, notebook)
-            _judge(task, notebook)
+            _judge(task, notebook, released, deadline)
         return _result(notebook, released, time.monotonic() - started)
 
 
@@ -95,17 +97,32 @@ def _rebuilt(task: Task, released: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def _limits(task: Task) -> running.Limits:
+    return replace(running.DEFAULT, **task.times)
+
+
 def _executed(task: Task, notebook: NotebookNode) -> NotebookNode:
-    limits = replace(running.DEFAULT, **task.times)
-    notebook, notes = running.run(notebook, task.seed, limits, task.kernel)
+    notebook, notes = running.run(notebook, task.seed, _limits(task), task.kernel)
     add_notes(notebook, notes)
     return notebook
 
 
-def _judge(task: Task, notebook: NotebookNode) -> None:
-    judged = judge_notebook(notebook, task.seed, _reference(task.assignment))
+def _judge(task: Task, notebook: NotebookNode, released: NotebookNode, deadline: float) -> None:
+    """Judge an executed notebook. deadline: when the submission's time is used up."""
+    reference = _reference(task.assignment)
+    judged = judge_notebook(notebook, task.seed, reference)
+
+    def again(other: NotebookNode) -> NotebookNode:
+        limits = _limits(task)
+        # A first run that was slow, by a loop without end, say, must not cost the rest its proof.
+        left = max(limits.cell, deadline - time.monotonic())
+        return running.run(other, task.seed, replace(limits, total=left), task.kernel)[0]
+
+    judged = claims.proven(notebook, released, judged, task.seed, reference, again)
     tampered = [name for name, (claim, _) in judged.items() if claim.tampered]
     add_notes(notebook, [Note.of(State.SUSPECTED_TAMPERING, cell=n) for n in tampered])
+    unproven = [name for name, (claim, _) in judged.items() if claim.unproven]
+    add_notes(notebook, [Note.of(State.UNPROVEN, cell=n) for n in unproven])
     present(notebook, explained(notebook, judged))
 
 

@@ -38,12 +38,16 @@ class Facet:
 
 @dataclass(frozen=True)
 class Exercise:
-    """The name of the student's function, what is asked about it, and who asks."""
+    """The name of the student's function, what is asked about it, and who asks.
+
+    ``holds_answer``: see `exercise`.
+    """
 
     name: str
     assignment: str
     facets: tuple[Facet, ...]
     probe: Callable[[Any, np.random.Generator], Any]
+    holds_answer: bool = False
 
     @property
     def points(self) -> float:
@@ -53,9 +57,12 @@ class Exercise:
 _registry: dict[str, Exercise] = {}
 
 
-def exercise(assignment: str, facets: Iterable[Facet]):
+def exercise(assignment: str, facets: Iterable[Facet], holds_answer: bool = False):
     """Register the decorated probe; its ``__name__`` is the name of the student's function.
 
+    holds_answer: the probe has in its memory the very numbers that are asked for, not only what
+    they are computed from; whoever reads that memory need not solve anything. None of its facets
+    is then proven by numbers alone (see `grading.claims`).
     Raises ValueError for a name used twice in the course or a facet that needs an unknown one.
     """
     facets = tuple(facets)
@@ -68,7 +75,7 @@ def exercise(assignment: str, facets: Iterable[Facet]):
         for facet in facets:
             if not set(facet.needs) <= set(names[: names.index(facet.name)]):
                 raise ValueError(f"{name}: {facet.name} needs a facet that does not precede it")
-        _registry[name] = Exercise(name, assignment, facets, probe)
+        _registry[name] = Exercise(name, assignment, facets, probe, holds_answer)
         return probe
 
     return register

@@ -60,6 +60,25 @@ def sparse(rng, m, n):
     return lambda x: torch.sin(x[i]) * x[j]
 
 
+def once(answer):
+    """The same function, called once for the same arguments: its result is one for all facets."""
+    given = {}
+
+    def asked(*args):
+        if args not in given:
+            given[args] = answer(*args)
+        return given[args]
+
+    return asked
+
+
+def a_tensor(value):
+    """The value, which must be a tensor and nothing that passes for one. Raises TypeError."""
+    if type(value) not in (torch.Tensor, torch.nn.Parameter):
+        raise TypeError(f"a tensor is expected, not {type(value).__name__}")
+    return value
+
+
 def ask_all(answer, cases) -> Observation:
     """Ask ``answer(*args)`` for each of {name: args}; one that breaks does not spoil the others."""
     return {"dict": {name: attempt(answer, *args) for name, args in cases.items()}}
@@ -108,14 +127,20 @@ def _copy(tensor):
 
 
 class Counted:
-    """A function that counts its calls in ``calls``."""
+    """A function that counts its calls in ``calls``; calls of copies count as well."""
 
     def __init__(self, function):
-        self.function, self.calls = function, 0
+        self._function, self.calls = function, 0
 
     def __call__(self, *args):
         self.calls += 1
-        return self.function(*args)
+        return self._function(*args)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
 
 
 def cost(call) -> tuple[int, int]:

@@ -78,6 +78,8 @@ def _remark(line: FacetVerdict, verdict: Verdict, expected: bool) -> tuple[str, 
     """What is left to say of a facet: how it differs, or which facet has to be mended first."""
     if line.difference:
         return sentences(line.difference, expected)
+    if line.unproven:
+        return "由教师复核", "for a teacher to look at"
     if line.blocked:
         first = next(f.facet for f in verdict.facets if f.facet.name == line.blocked)
         return f"先修好“{first.zh}”", f"first mend “{first.en}”"
@@ -85,7 +87,7 @@ def _remark(line: FacetVerdict, verdict: Verdict, expected: bool) -> tuple[str, 
 
 
 def _mark(line: FacetVerdict) -> str:
-    return "✗" if not line.passed else "–" if line.blocked else "✓"
+    return "✗" if not line.passed else "–" if line.blocked or line.unproven else "✓"
 
 
 def number(value: float) -> str:
@@ -103,8 +105,8 @@ def heading(verdict: Verdict) -> str:
 def as_text(verdict: Verdict, expected: bool = True) -> str:
     """The verdict in plain text; ``expected=False`` shows nothing of the key."""
     lines = [heading(verdict)]
-    if verdict.note:
-        lines += [f"  {part}" for part in verdict.note]
+    for said in filter(None, (verdict.note, verdict.doubt)):
+        lines += [f"  {part}" for part in said]
     for line in verdict.facets:
         points = f"{number(line.points)}/{number(line.facet.points)}"
         lines.append(f"{_mark(line)} {line.facet.zh} / {line.facet.en}  [{points}]")
@@ -114,7 +116,7 @@ def as_text(verdict: Verdict, expected: bool = True) -> str:
             if expected:
                 lines.append(f"    期望 / expected: {brief(line.difference.theirs)}")
             lines.append(f"    {zh} / {en}")
-        elif line.blocked and not verdict.note:
+        elif (line.blocked or line.unproven) and not verdict.note:
             lines.append("    " + " / ".join(_remark(line, verdict, expected)))
     if verdict.misconception:
         lines += [f"→ {verdict.misconception.zh}", f"→ {verdict.misconception.en}"]
@@ -166,8 +168,8 @@ def as_html(verdict: Verdict, expected: bool = True) -> str:
     rows = "".join(_row(line, verdict, expected) for line in verdict.facets)
     style = "yes" if verdict.passed else "no"
     parts = [CSS, f'<p class="{style}"><b>{escape(heading(verdict))}</b></p>']
-    if verdict.note:
-        parts.append(f'<div class="name">{_both(*verdict.note, "p")}</div>')
+    for said in filter(None, (verdict.note, verdict.doubt)):
+        parts.append(f'<div class="name">{_both(*said, "p")}</div>')
     parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
     if verdict.misconception:
         named = _both(verdict.misconception.zh, verdict.misconception.en, "p")

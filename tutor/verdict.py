@@ -1,7 +1,7 @@
 """Verdicts: a student's evidence beside the key, facet by facet."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +53,10 @@ class Misconception:
 
 @dataclass(frozen=True)
 class FacetVerdict:
-    """One line of a verdict; ``blocked`` names an earlier facet that has to be mended first."""
+    """One line of a verdict; ``blocked`` names an earlier facet that has to be mended first.
+
+    ``unproven``: it agrees, but earns nothing until a person has looked (see `grading.claims`).
+    """
 
     facet: Facet
     yours: Observation
@@ -61,6 +64,7 @@ class FacetVerdict:
     difference: Difference | None
     blocked: str | None
     points: float
+    unproven: bool = False
 
     @property
     def passed(self) -> bool:
@@ -69,12 +73,17 @@ class FacetVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an answer is worth, why, and which misconception it looks like."""
+    """What an answer is worth, why, and which misconception it looks like.
+
+    Each of these is a sentence in each language, for above the table: ``note`` says why there is
+    no evidence, ``doubt`` why some facets are unproven.
+    """
 
     exercise: Exercise
     facets: tuple[FacetVerdict, ...]
     misconception: Misconception | None
     note: tuple[str, str] | None = None
+    doubt: tuple[str, str] | None = None
 
     @property
     def points(self) -> float:
@@ -91,7 +100,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return all(facet.passed for facet in self.facets)
+        return all(facet.passed and not facet.unproven for facet in self.facets)
 
 
 def judge(
@@ -100,26 +109,35 @@ def judge(
     key: Evidence,
     misconceptions: list[Misconception] = (),
     note: tuple[str, str] | None = None,
+    unproven: Collection[str] = (),
+    doubt: tuple[str, str] | None = None,
 ) -> Verdict:
     """Compare ``evidence`` with ``key`` and give points by facet.
 
-    A facet earns its points if it agrees with the key and so do all facets that it needs.
-    ``note`` is a sentence in each language that stands above the table (a crash, say).
+    A facet earns its points if it agrees with the key and so do all facets that it needs; but not
+    if it is among the ``unproven``, nor one that needs these. ``note`` and ``doubt``: see Verdict.
     """
     lines: dict[str, FacetVerdict] = {}
     for facet in exercise.facets:
         yours, expected = evidence.get(facet.name, MISSING), key[facet.name]
         blocked = next((n for n in facet.needs if not _earned(lines[n])), None)
         found = difference(yours, expected)
-        points = facet.points if found is None and blocked is None else 0.0
-        lines[facet.name] = FacetVerdict(facet, yours, expected, found, blocked, points)
-    verdict = Verdict(exercise, tuple(lines.values()), None, note)
+        doubted = found is None and (
+            facet.name in unproven or any(lines[n].unproven for n in facet.needs)
+        )
+        if doubted and blocked and lines[blocked].unproven:
+            blocked = None
+        earned = found is None and blocked is None and not doubted
+        points = facet.points if earned else 0.0
+        line = FacetVerdict(facet, yours, expected, found, blocked, points, doubted)
+        lines[facet.name] = line
+    verdict = Verdict(exercise, tuple(lines.values()), None, note, doubt)
     named = None if note else name_misconception(evidence, key, misconceptions, verdict.wrong)
     return replace(verdict, misconception=named)
 
 
 def _earned(line: FacetVerdict) -> bool:
-    return line.passed and line.blocked is None
+    return line.passed and line.blocked is None and not line.unproven
 
 
 def name_misconception(

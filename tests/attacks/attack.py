@@ -37,7 +37,6 @@ class Attack:
     path. deserves: points by exercise where they are not those of the answers that are no attacks.
     state: what it ends in; or_state: another that is as right, where it depends on the machine's
     speed which limit is reached first. again: whether a solved submission was graded before it.
-    reach: (zh, en) why it gains ``gains`` points by exercise all the same, where it does.
     only_here: (zh, en) why stock nbgrader has no counterpart.
     """
 
@@ -54,8 +53,6 @@ class Attack:
     state: str = "graded"
     or_state: str = ""
     again: bool = False
-    gains: dict[str, float] = field(default_factory=dict)
-    reach: tuple[str, str] | None = None
     only_here: tuple[str, str] | None = None
 
     @property

@@ -1,9 +1,9 @@
 """All attacks, by family."""
 
-from . import breaking, files, flooding, forging, reading, scripting, shell, writing
+from . import breaking, files, flooding, forging, plainly, reading, scripting, shell, writing
 from .attack import Attack
 
-MODULES = (forging, shell, reading, writing, breaking, flooding, scripting, files)
+MODULES = (forging, plainly, shell, reading, writing, breaking, flooding, scripting, files)
 # Where an attack might reach the next submission, an honest neighbour follows each of them.
 CLOSE = (shell, writing, breaking, flooding)
 ATTACKS: dict[str, Attack] = {a.name: a for module in MODULES for a in module.ATTACKS}

@@ -11,20 +11,12 @@ from .attack import Attack
 
 FAMILY = ("伪造证据", "Forging evidence")
 TAMPERED = "suspected_tampering"
-# Why some points can be had by forging.
-FLAGS = (
-    "这道题的每个检查项都是真假，与种子无关，公开的标准里就有；进程对自己的观察无法证明",
-    "its facets are flags that no seed enters, as the public key has them; what a process "
-    "observes of itself cannot be proven",
-)
-CLAIM = (
-    "用了几次反向传播，只有学生的进程看得到，是它自己的说法",
-    "only the student's process sees how many passes it used: that is its own claim",
-)
+UNPROVEN = "unproven"  # a claim that nothing proves earns nothing until a person has looked
 NO_EVIDENCE = (
     "原版的得分不来自证据",
     "stock's scores do not come from evidence",
 )
+NO_ORACLE = ("原版的测试里没有黑箱", "stock's tests have no oracle")
 
 
 
@@ -84,7 +76,7 @@ UNCOUNTED = '''
 ENGINE = torch.autograd._engine_run_backward
 
 def vjp(f, x, v):
-    bare = getattr(f, "function", f)
+    bare = getattr(f, "_function", f)
     x = x.detach().requires_grad_()
     y = f(x)
     if v.shape != y.shape:
@@ -144,18 +136,14 @@ text = public(answer.__name__)
 claim = json.loads(text, parse_float=lambda number: 0.0)
 hand_out(json.dumps(claim))
 '''),
-        rest="stub", only_here=NO_EVIDENCE,
-        gains={"layout_counterexample": 2},
-        reach=FLAGS,
+        rest="stub", state=UNPROVEN, only_here=NO_EVIDENCE,
     ),
     Attack(
         "evidence-from-the-public-key",
         "替换 check，对每道题交出公开种子的标准",
         "check replaced; the public seed's key handed out for every exercise",
         _check("hand_out(public(answer.__name__))"),
-        rest="stub", only_here=NO_EVIDENCE,
-        gains={"layout_counterexample": 2},
-        reach=FLAGS,
+        rest="stub", state=UNPROVEN, only_here=NO_EVIDENCE,
     ),
     Attack(
         "behaviour-from-the-public-key",
@@ -171,9 +159,7 @@ hand_out(json.dumps({"exercise": name, "evidence": {k: v for k, v in found.items
 '''),
         answers={"vjp": RIGHT_BUT_COSTLY},
         deserves={"vjp": 3.5},
-        only_here=NO_EVIDENCE,
-        gains={"vjp": 0.5},
-        reach=CLAIM,
+        state=UNPROVEN, only_here=NO_EVIDENCE,
     ),
     Attack(
         "evidence-of-another-exercise",
@@ -277,8 +263,7 @@ evidence.json = types.ModuleType("json")
 evidence.json.dumps = lambda value, **options: public(value["exercise"])
 evidence.json.loads = json.loads
 ''',
-        rest="stub", only_here=NO_EVIDENCE,
-        gains={"layout_counterexample": 2}, reach=FLAGS,
+        rest="stub", state=UNPROVEN, only_here=NO_EVIDENCE,
     ),
     Attack(
         "patched-observe", "替换 tutor 的 observe、attempt、judge 和 collect",
@@ -304,8 +289,7 @@ for name in KEYS:
     probe = lambda answer, rng, name=name: KEYS[name]["key"]
     object.__setattr__(find(name), "probe", probe)
 ''',
-        rest="stub", only_here=NO_EVIDENCE,
-        gains={"layout_counterexample": 2}, reach=FLAGS,
+        rest="stub", state=UNPROVEN, only_here=NO_EVIDENCE,
     ),
     Attack(
         "easy-inputs", "替换随机数，让输入都是 1", "the random numbers replaced: all inputs are 1",
@@ -494,19 +478,15 @@ def jac_from_oracle(vjp_fn, m, n, bandwidth=None):
         vjp_fn(torch.zeros(m, dtype=torch.float64))
     return J.clone()
 '''},
-        gains={"jac_from_oracle": 4},
-        reach=(
-            "黑箱与学生的函数在同一个进程里，里面的矩阵读得到",
-            "the oracle lives in the student's process, and what it holds can be read",
-        ),
-        only_here=("原版的测试里没有黑箱", "stock's tests have no oracle"),
+        state=UNPROVEN, only_here=NO_ORACLE,
     ),
     Attack(
         "counter-bypassed", "绕过计数：直接调用被计数的函数与反向引擎",
         "goes round the counters: calls the function and the engine behind them",
         answers={"vjp": UNCOUNTED},
-        deserves={"vjp": 3.5},
-        gains={"vjp": 0.5}, reach=CLAIM,
+        # For its numbers; what only its own process sees is for a person to look at.
+        deserves={"vjp": 2.5},
+        state=UNPROVEN,
     ),
     Attack(
         "stack-searched", "在调用栈与垃圾回收器里寻找期望的数字",

@@ -38,20 +38,6 @@ default settings and assertions as tests ({date}).
 Those that succeed or do harm (✗): of the {tried} tried with both, {before} with stock and {same} \
 now; of all {count}, {now} now.
 """
-LIMITS = """
-## 仍然能得到的分 · What can still be gained
-
-学生的进程交出的是它自己的说法。数字由种子决定，不会解题就说不出来；与种子无关的观察（用了几次反向传播、\
-某个性质是真是假）则可以替它编造。下面各条都照样测试，一旦不再成立，测试就会报告。
-
-What a student's process hands out is its own claim. Numbers depend on the seed, and nobody can \
-state them who cannot solve the exercise; an observation in which no seed enters (how many \
-backward passes were used, whether something is true) can be made up. Each of these is tested as \
-well, and the test says when one no longer holds.
-
-| 攻击 attack | 多得 gained | 原因 why |
-|---|---|---|
-"""
 
 
 def page(runs: list[Run]) -> str:
@@ -60,7 +46,6 @@ def page(runs: list[Run]) -> str:
     found = {name: run for run in runs for name in run.part.attacks}
     stock = {name: stock_outcome(attack, before["attacks"]) for name, attack in ATTACKS.items()}
     now = {name: our_outcome(attack, found[name]) for name, attack in ATTACKS.items()}
-    gaining = [a for a in ATTACKS.values() if found[a.name].scores[a.name]["total"] > due(a)]
     both = [n for n in ATTACKS if stock[n].startswith((BAD, GOOD))]
     text = HEAD.format(
         count=len(ATTACKS), tried=len(both), date=before["date"],
@@ -69,12 +54,6 @@ def page(runs: list[Run]) -> str:
         now=sum(outcome.startswith(BAD) for outcome in now.values()),
         nbgrader=before["versions"]["nbgrader"],
     )  # fmt: skip
-    if gaining:
-        text += LIMITS
-        for attack in gaining:
-            gained = found[attack.name].scores[attack.name]["total"] - due(attack)
-            why = " / ".join(attack.reach or ("未知", "not known"))
-            text += f"| `{_cell(attack.name)}` | {gained:g} | {why} |\n"
     for module in MODULES:
         text += f"\n## {' · '.join(module.FAMILY)}\n\n"
         text += "| 攻击 attack | 原版 stock | 现在 now |\n|---|---|---|\n"

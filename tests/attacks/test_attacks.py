@@ -65,13 +65,6 @@ def reference():
         yield Reference(ASSIGNMENT)
 
 
-def gaining(name: str):
-    """The name as a parameter; expected to fail where the reach of an attack is known."""
-    attack = ATTACKS[name]
-    marks = [pytest.mark.xfail(strict=True, reason=attack.reach[1])] if attack.gains else []
-    return pytest.param(name, marks=marks)
-
-
 def test_there_are_attacks_of_every_family(runs):
     counts = Counter(m.__name__ for m in MODULES for _ in m.ATTACKS)
     print(f"{len(ATTACKS)} attacks:", dict(counts))
@@ -79,20 +72,11 @@ def test_there_are_attacks_of_every_family(runs):
     assert sorted(n for run in runs for n in run.part.attacks) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("name", map(gaining, NAMES))
+@pytest.mark.parametrize("name", NAMES)
 def test_no_point_is_gained(find, name):
     run, attack = find(name), ATTACKS[name]
     assert run.points(name) == attack.points
     assert run.scores[name]["total"] == sum(attack.points.values())
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if ATTACKS[n].gains])
-def test_what_is_gained_all_the_same(find, name):
-    attack = ATTACKS[name]
-    assert find(name).points(name) == {
-        exercise: points + attack.gains.get(exercise, 0)
-        for exercise, points in attack.points.items()
-    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -147,3 +147,11 @@ def test_seeds_are_secret_stable_and_apart(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_SECRET", "another")
     assert course_secret(tmp_path) == b"another"
     assert seed_for("a", "s1", tmp_path) != first
+
+
+def test_evidence_beside_an_error_is_none(judged):
+    """An honest check has nothing left to do once it has handed out its evidence."""
+    text = ev.dumps("scaled", judged.reference.key("scaled", SEED))
+    error = new_output("error", ename="KeyboardInterrupt", evalue="", traceback=[])
+    claim, verdict = judged([*claimed(text), error])
+    assert verdict.points == 0 and "KeyboardInterrupt" in claim.problem[1]

@@ -187,3 +187,26 @@ def test_what_a_student_wrote_is_escaped():
     for verdict in (judge(TASK, evidence, KEY), judge(TASK, {}, KEY, note=note)):
         page = Text(as_html(verdict))
         assert not {"script", "img"} & set(page.tags)
+
+
+def test_what_is_unproven_earns_nothing_and_says_so():
+    """Nor does what needs it; what is wrong stays wrong."""
+    names = "value", "flags", "after", "wrong"
+    needs = {"after": ("flags",), "wrong": ("value",)}
+    facets = tuple(Facet(n, 1, f"中 {n}", f"en {n}", needs.get(n, ())) for n in names)
+    task = Exercise("f", "99-toy", facets, None)
+    key = {name: observe(True) for name in names}
+    evidence = key | {"wrong": observe(False)}
+    doubt = ("为什么", "why")
+    verdict = judge(task, evidence, key, unproven=("flags", "wrong"), doubt=doubt)
+    found = {line.facet.name: (line.points, line.unproven) for line in verdict.facets}
+    assert found == {
+        "value": (1, False), "flags": (0, True), "after": (0, True), "wrong": (0, False)
+    }  # fmt: skip
+    assert verdict.points == 1 and not verdict.passed
+    assert not judge(task, key, key, unproven=("flags",), doubt=doubt).passed
+    text, page = as_text(verdict), as_html(verdict, expected=False)
+    for shown in (text, page):
+        assert all(part in shown for part in (*doubt, "由教师复核", "for a teacher to look at"))
+        assert "先修好" not in shown
+    assert text.count("由教师复核") == 2

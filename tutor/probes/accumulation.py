@@ -723,16 +723,17 @@ class Descent:
     """Plain gradient descent, as torch.optim.SGD does it, that writes down what it is given."""
 
     def __init__(self, model, lr, log):
-        self.model, self.log = model, log
+        self._model, self._log = model, log
         self.param_groups = [{"params": list(model.parameters()), "lr": lr}]
 
     def zero_grad(self, set_to_none=True):
-        self.model.zero_grad(set_to_none)
+        self._model.zero_grad(set_to_none)
 
     def step(self):
         (group,) = self.param_groups
-        seen = {name: None if g is None else g.clone() for name, g in gradients(self.model).items()}
-        self.log.append(("step", group["lr"], seen))
+        found = gradients(self._model)
+        seen = {name: None if g is None else g.clone() for name, g in found.items()}
+        self._log.append(("step", group["lr"], seen))
         with torch.no_grad():
             for p in group["params"]:
                 if p.grad is not None:
@@ -743,15 +744,15 @@ class Decay:
     """A learning rate that is multiplied by ``factor`` at every step."""
 
     def __init__(self, optimizer, factor, log):
-        self.optimizer, self.factor, self.log = optimizer, factor, log
+        self._optimizer, self._factor, self._log = optimizer, factor, log
 
     def step(self):
-        self.log.append(("schedule", None, None))
-        self.optimizer.param_groups[0]["lr"] *= self.factor
+        self._log.append(("schedule", None, None))
+        self._optimizer.param_groups[0]["lr"] *= self._factor
 
 
 def _tools(model, factor=1.0):
-    """An optimizer and a scheduler that write to one log, ``optimizer.log``."""
+    """An optimizer and a scheduler that write to one log, ``optimizer._log``."""
     log = []
     optimizer = Descent(model, 0.05, log)
     return optimizer, Decay(optimizer, factor, log)
@@ -761,7 +762,7 @@ def _steps(answer, model, epochs, k):
     """The gradients of every step, and what is returned, over epochs with the same tools."""
     optimizer, scheduler = _tools(model)
     returned = [answer(model, optimizer, scheduler, relative_error, part, k) for part in epochs]
-    seen = [found for kind, _, found in optimizer.log if kind == "step"]
+    seen = [found for kind, _, found in optimizer._log if kind == "step"]
     return {"gradients": seen, "returned": returned}
 
 
@@ -769,7 +770,7 @@ def _order(answer, model, batches, k):
     """The order of calls, with the learning rate that each step uses."""
     optimizer, scheduler = _tools(model, 0.5)
     answer(model, optimizer, scheduler, relative_error, batches, k)
-    return [kind if lr is None else f"{kind} {lr:.4f}" for kind, lr, _ in optimizer.log]
+    return [kind if lr is None else f"{kind} {lr:.4f}" for kind, lr, _ in optimizer._log]
 
 
 def _epochs(answer, rng, model, batches, k):

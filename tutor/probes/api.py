@@ -13,11 +13,13 @@ from ..exercise import Facet, exercise
 from ..probing import (
     Counted,
     Guard,
+    a_tensor,
     ask_all,
     cost,
     errors,
     graphless,
     leaf,
+    once,
     positive,
     signed,
     sizes,
@@ -626,6 +628,7 @@ def _prediction_untouched(answer, rng, n):
     ],
 )  # fmt: skip
 def flat_grad_breaker(answer, rng):
+    answer = once(answer)
     yield "breaks", attempt(_breaks, answer)
     yield "setting", attempt(_breaker_setting, answer)
     yield "honest", attempt(_breaker_honest, answer)
@@ -645,6 +648,7 @@ def _breaker_inputs(answer):
     f, xs = answer()
     if not isinstance(xs, tuple | list) or not all(isinstance(x, torch.Tensor) for x in xs):
         raise ValueError("xs must be a tuple of tensors")
+    xs = [a_tensor(x) for x in xs]
     if sum(x.numel() for x in xs) > MOST_ELEMENTS:
         raise ValueError(f"xs have more than {MOST_ELEMENTS} elements")
     return f, [x.detach().requires_grad_() for x in xs]
@@ -669,7 +673,7 @@ def _breaks(answer):
 
 def _breaker_setting(answer):
     f, xs = _breaker_inputs(answer)
-    y = f(*xs)
+    y = a_tensor(f(*xs))
     return {
         "xs are float64": all(x.dtype == torch.float64 for x in xs),
         "f(*xs)": [str(y.dtype).removeprefix("torch."), *y.shape],

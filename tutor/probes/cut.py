@@ -13,7 +13,7 @@ from torch.autograd.graph import increment_version, saved_tensors_hooks
 
 from ..evidence import attempt
 from ..exercise import Facet, exercise
-from ..probing import Guard, ask_all, errors, leaf, positive, signed, sizes, stale
+from ..probing import Guard, ask_all, errors, leaf, once, positive, signed, sizes, stale
 
 F32 = torch.float32
 
@@ -187,7 +187,7 @@ def _outcome_untouched(answer, rng, n, c, d):
     ],
 )  # fmt: skip
 def make_case(answer, rng):
-    kinds = "error", "consistent", "inconsistent", "silent-wrong"
+    answer, kinds = once(answer), ("error", "consistent", "inconsistent", "silent-wrong")
     yield "error", attempt(_refused, answer)
     for kind in kinds[1:]:
         yield kind, attempt(_compared, answer, kind)

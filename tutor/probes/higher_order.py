@@ -18,11 +18,13 @@ from ..exercise import Facet, exercise
 from ..probing import (
     Counted,
     Guard,
+    a_tensor,
     ask_all,
     cost,
     errors,
     graphless,
     leaf,
+    once,
     positive,
     signed,
     sizes,
@@ -323,10 +325,17 @@ def _hessian_cost(answer, y, xs):
     ],
 )  # fmt: skip
 def row_sum_counterexample(answer, rng):
+    answer = once(answer)
     yield "differs", attempt(_differs, answer)
     yield "sums", attempt(_sums, answer)
     yield "setting", attempt(_setting, answer)
     yield "honest", attempt(_honest, answer)
+
+
+def _example(answer):
+    """(f, x) as the answer gives it; x must be a tensor."""
+    f, x = answer()
+    return f, a_tensor(x)
 
 
 def _recipe(f, x):
@@ -343,7 +352,7 @@ def _hessian_of_sum(f, x):
 
 
 def _differs(answer):
-    f, x = answer()
+    f, x = _example(answer)
     found, matrix = _recipe(f, x).flatten(), _hessian_of_sum(f, x)
     tiny = 1e-6 * matrix.abs().max()
     wrong = (found - matrix.diagonal()).abs() > tiny
@@ -356,7 +365,7 @@ def _differs(answer):
 
 
 def _sums(answer):
-    f, x = answer()
+    f, x = _example(answer)
     diagonal = _hessian_of_sum(f, x).diagonal().reshape(x.shape)
     found = _recipe(f, x)
     room = 1e-8 * (diagonal.abs().max() + found.abs().max())
@@ -365,10 +374,10 @@ def _sums(answer):
 
 
 def _setting(answer):
-    f, x = answer()
+    f, x = _example(answer)
     report = {
         name: [str(t.dtype).removeprefix("torch."), *t.shape]
-        for name, t in {"x": x, "f(x)": f(x)}.items()
+        for name, t in {"x": x, "f(x)": a_tensor(f(x))}.items()
     }
     return report | {"samples that affect others": _meddling(f, x.detach())}
 
@@ -388,7 +397,7 @@ def _meddling(f, x) -> int:
 
 def _honest(answer):
     """Whether f can be trusted: the same twice, and autograd agrees with central differences."""
-    f, x = answer()
+    f, x = _example(answer)
     jac, matrix = jacobian(f, x.detach()), _hessian_of_sum(f, x)
     x, h = x.detach(), 1e-5
     steps = h * torch.eye(x.numel()).reshape(-1, *x.shape)
