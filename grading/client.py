@@ -144,7 +144,9 @@ class Client:
     def end(self) -> None:
         """End the kernel and all that it left running in its process group."""
         if self.kc:
-            self.kc.stop_channels()
+            # Its own stop_channels would open the three others first, to close them.
+            for channel in (self.kc.shell_channel, self.kc.iopub_channel):
+                channel.stop()
         if self.km.provisioner is None:
             return
         group = getattr(self.km.provisioner, "pgid", None)

@@ -47,6 +47,13 @@ class Forking(LocalProvisioner):
         self.process = None
         return code
 
+    async def kill(self, restart: bool = False) -> None:
+        """End the kernel; its parent sees to it, before it forks another."""
+        if isinstance(self.process, warm.Forked):
+            self.process.kill()
+        else:
+            await super().kill(restart)
+
     async def send_signal(self, signum: int) -> None:
         """Send a signal to the kernel's process group."""
         if isinstance(self.process, warm.Forked):
