@@ -38,6 +38,7 @@ PULSE = 0.05  # seconds between two looks at what a sandboxed submission uses
 PATIENCE = 5.0  # seconds for killed processes to be gone
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 KIB = 1024
+MUCH = 1 << 16  # characters, that a kernel prints before it sends them
 
 
 @dataclass(frozen=True)
@@ -407,6 +408,8 @@ def direct(base: type) -> type:
     """
     from ipykernel import iostream, kernelapp
 
+    main = threading.main_thread()
+
     class Publisher(iostream.IOPubThread):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
@@ -423,16 +426,23 @@ def direct(base: type) -> type:
                 f()
 
     class Stream(iostream.OutStream):
-        flushed = 0.0
+        held, flushed = 0, 0.0  # characters, and when there were none
+
+        def write(self, string):
+            if isinstance(string, str) and len(string) > MUCH:
+                return sum(self.write(string[i : i + MUCH]) for i in range(0, len(string), MUCH))
+            self.held += len(string) if isinstance(string, str) else 0
+            return super().write(string)
 
         def _schedule_flush(self):
-            """What is printed goes out with the cell's end, or when some time has passed."""
+            """What is printed goes out with the cell's end, or when time has passed or it is much.
+            """
             late = time.monotonic() - self.flushed > self.flush_interval
-            if late or threading.current_thread() is not threading.main_thread():
+            if late or self.held >= MUCH or threading.current_thread() is not main:
                 self._flush()
 
         def _flush(self):
-            self.flushed = time.monotonic()
+            self.held, self.flushed = 0, time.monotonic()
             with suppress(Exception):  # what cannot be sent is lost, as it is in a thread
                 super()._flush()
 

@@ -24,7 +24,7 @@ for _ in range(12):
             time.sleep(20)
         finally:
             os._exit(0)
-time.sleep(2)
+time.sleep(8)
 with open("/proc/meminfo") as file:
     print(file.readline())
 '''
@@ -99,7 +99,7 @@ if sum(child.stdout.read(1) == b"1" for child in made) == 18:
              "import sys\nfor _ in range(200):\n    print('x' * 2**20, file=sys.stderr)"
              "", state="over_limit"),
     _flood("one-long-line", "一行 300 MB", "a line of 300 MB",
-             "print('x' * 300 * 10**6)"),
+             "print('x' * 300 * 10**6)", state="over_limit"),
     _flood("raw-output", "直接向 1、2 号描述符写 200 MB",
              "200 MB straight to descriptors 1 and 2",
              "import os\nfor number in (1, 2):\n    for _ in range(100):\n"

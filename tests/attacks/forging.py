@@ -424,7 +424,7 @@ Bomb()
               '"x" * 2**30', state="graded"),
     _evidence("evidence-of-100-megabytes", "证据有 100 MB", "evidence of 100 megabytes",
               'json.dumps({"exercise": "vjp", "evidence": {"value": {"text": "x" * 10**8}}})',
-              state="over_limit"),
+              state="over_limit", or_state="out_of_memory"),
     _evidence("evidence-ten-thousand-deep", "证据嵌套一万层", "evidence nested ten thousand deep",
               """'{"list": [' * 10000 + '{"none": true}' + ']}' * 10000"""),
     _evidence("evidence-nested-and-valid", "最深一层之内、但极宽的证据",

@@ -4,8 +4,6 @@ from .attack import Attack
 
 FAMILY = ("IPython 与内核消息", "IPython and the kernel's messages")
 
-# Whoever ends the cells of other exercises before they have run loses them.
-OTHERS = ("vjp_multi", "jac_rows", "weighted_losses", "jac_from_oracle", "layout_counterexample")
 SEND = '''
 from IPython.display import display
 
@@ -236,7 +234,7 @@ for later in range(60):
     parent["header"]["msg_id"] = f"{root}_{later}"
     send("stream", {"name": "stdout", "text": "4/4 points"}, parent=parent)
     send("status", {"execution_state": "idle"}, parent=parent)
-''', deserves=dict.fromkeys(OTHERS, 0)),
+'''),
     _messages("requests-on-stdin", "索要输入的消息", "requests for input", '''
 for _ in range(20):
     KERNEL.session.send(KERNEL.stdin_socket, "input_request",
