@@ -36,7 +36,7 @@ from grading.engine import cores
 from grading.kernels import warm
 from grading.notebooks import PICTURE_RMS, PICTURES, ROOT, name_of, picture_distance
 
-AT_ONCE = 2 * cores()  # notebooks: some will have ended before it is their turn to be compared
+AT_ONCE = 4 * cores()  # notebooks: most will have ended before it is their turn
 PULSE = 20  # milliseconds between two tries to reach a kernel that is starting
 SILENCE = 10  # seconds without a reply, after which it is asked again
 READY = 500  # replies without anything published, after which it is given up
@@ -422,14 +422,16 @@ def replay(
     # Test ids are relative to the root; of files outside it they would not be unique.
     root = ROOT if all(path.is_relative_to(ROOT) for path in chosen) else Path("/")
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(root)]
-    command += ["--nbval", "--nbval-current-env", "-p", "grading.replay", "-p", "no:cacheprovider"]
-    command += ["-p", "no:hypothesispytest"]  # which takes a second and a half to say nothing
+    command += ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", "-p", "grading.replay"]
+    command += ["-p", "no:cacheprovider"]
     command += [f"--nbval-cell-timeout={notebooks.CELL_TIMEOUT}", "-q", "--color=no"]
-    command += ["-p", "no:xdist", f"--replay-at-once={at_once}"]
+    command += [f"--replay-at-once={at_once}"]
     command += [] if pictures else ["--replay-without-pictures"]
     command += map(str, chosen)
     with notebooks.kernel_environment() as env:
         env.pop("PYTEST_ADDOPTS", None)
+        # The other plugins that are installed take a second to say nothing.
+        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         env[DEFAULT_PROVISIONER] = "local-provisioner" if cold else "warm"
         if not cold:
             env |= warm.share(env)

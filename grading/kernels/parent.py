@@ -35,6 +35,7 @@ MESSAGE = 1 << 20  # bytes; a request with a whole environment has a few thousan
 DESCRIPTORS = 8
 CHANNELS = ("shell", "iopub", "stdin", "control")
 PULSE = 0.05  # seconds between two looks at what a sandboxed submission uses
+CALM = 0.5  # seconds without a request, after which what is to be imported later is
 PATIENCE = 5.0  # seconds for killed processes to be gone
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 KIB = 1024
@@ -43,7 +44,8 @@ MUCH = 1 << 16  # characters, that a kernel prints before it sends them
 
 @dataclass(frozen=True)
 class Settings:
-    """listener: its file descriptor. preload: modules to import. sandboxed: whether this is
+    """listener: its file descriptor. preload: modules to import. later: others, to be imported
+    once the first kernels are at work and nobody waits for one. sandboxed: whether this is
     process 1 of a sandbox, and serves one submission at a time within these limits: memory (bytes
     of all processes together), processes, threads, files (how many), file (bytes of one), cpu
     (seconds of one process). scratch: folders to empty between submissions.
@@ -51,6 +53,7 @@ class Settings:
 
     listener: int
     preload: list[str]
+    later: tuple[str, ...] = ()
     sandboxed: bool = False
     memory: int = 0
     processes: int = 0
@@ -108,6 +111,7 @@ class Parent:
     def __init__(self, settings: Settings, libc: ctypes.CDLL):
         self.settings, self.libc = settings, libc
         self.kernels: list[Kernel] = []
+        self.later = [*settings.later]
         self.listener = socket.socket(fileno=settings.listener)
         self.selector = selectors.DefaultSelector()
         self.selector.register(0, selectors.EVENT_READ, self._leash)
@@ -118,9 +122,13 @@ class Parent:
             clean(self.settings.scratch)  # of what the imports left there
         self._listen(True)
         while True:
-            busy = self.settings.sandboxed and self.kernels
-            for key, _ in self.selector.select(PULSE if busy else None):
+            busy = self.kernels and (self.settings.sandboxed or self.later)
+            pause = CALM if self.later else PULSE
+            ready = self.selector.select(pause if busy else None)
+            for key, _ in ready:
                 key.data()
+            if busy and self.later and not ready:
+                preload([self.later.pop(0)])
             if self.settings.sandboxed and self.kernels:
                 self._watch()
 

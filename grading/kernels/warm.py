@@ -254,7 +254,7 @@ def warm_parent(environment: Mapping[str, str]) -> Parent | Shared:
     if digest == read_at_import(environment):
         return Shared(address)
     return parent_for(
-        read_at_import(environment), lambda: Parent(environment, (*PRELOAD, PLOTS, DYNAMO))
+        read_at_import(environment), lambda: Parent(environment, (*PRELOAD, PLOTS), later=[DYNAMO])
     )
 
 
