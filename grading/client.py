@@ -209,10 +209,9 @@ class Client:
 
     def _published(self, message: dict[str, Any], waiting: "Waiting", cell: NotebookNode) -> None:
         if message["parent_header"].get("msg_id") == waiting.asked:
-            if is_idle(message):
-                waiting.idle = True
-            else:
-                self.take_in(message, cell)
+            # What comes after it is no output of the cell's, but still a flood, if it is one.
+            self.take_in(message, NotebookNode(outputs=[]) if waiting.idle else cell)
+            waiting.idle = waiting.idle or is_idle(message)
 
     def _replied(self, message: dict[str, Any], waiting: "Waiting", index: int) -> None:
         if message["parent_header"].get("msg_id") != waiting.asked:

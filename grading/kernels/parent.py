@@ -416,8 +416,6 @@ def direct(base: type) -> type:
     """
     from ipykernel import iostream, kernelapp
 
-    main = threading.main_thread()
-
     class Publisher(iostream.IOPubThread):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
@@ -445,13 +443,14 @@ def direct(base: type) -> type:
         def _schedule_flush(self):
             """What is printed goes out with the cell's end, or when time has passed or it is much.
             """
-            late = time.monotonic() - self.flushed > self.flush_interval
-            if late or self.held >= MUCH or threading.current_thread() is not main:
+            if self.held >= MUCH or time.monotonic() - self.flushed > self.flush_interval:
                 self._flush()
 
         def _flush(self):
             self.held, self.flushed = 0, time.monotonic()
-            with suppress(Exception):  # what cannot be sent is lost, as it is in a thread
+            # What cannot be sent is lost, as it is where a thread of its own sends it; and what is
+            # taken first is sent first.
+            with suppress(Exception), self.pub_thread.turn:
                 super()._flush()
 
     class Application(base):

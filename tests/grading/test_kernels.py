@@ -113,6 +113,45 @@ def test_a_forked_kernel_is_like_a_fresh_one(start, name):
         manager.shutdown_kernel(now=True)  # a sandbox runs one kernel at a time
 
 
+@needs_fork
+@pytest.mark.parametrize("name", ["warm", "sandbox"])
+def test_what_is_printed_arrives_whole_in_order_and_from_any_thread(start, name):
+    """These kernels have no thread that sends: whoever has a message does."""
+    _, client = start(name)
+    code = (
+        "import sys, threading, time\n"
+        "print('x' * 300_000)\n"
+        "for i in range(2000): print(i)\n"
+        "threads = [threading.Thread(target=print, args=(f't{n}',)) for n in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    lines = said(client, code).split("\n")
+    assert lines[0] == "x" * 300_000
+    assert [line for line in lines if line.isdigit()] == [str(i) for i in range(2000)]
+    assert sorted(line for line in lines if line[:1] == "t") == [f"t{n}" for n in range(8)]
+    said(client, "print('\\ud800')")  # it cannot be sent, and must not stop the kernel
+    assert said(client, "print('on')") == "on\n"
+
+
+@needs_fork
+def test_what_is_printed_in_a_long_cell_does_not_wait_for_its_end(start):
+    _, client = start("warm")
+    asked = client.execute("import time\nfor i in range(4): print(i); time.sleep(0.4)")
+    seen = []
+    while (m := client.get_iopub_msg(timeout=30))["content"].get("execution_state") != "idle":
+        if m["msg_type"] == "stream" and m["parent_header"]["msg_id"] == asked:
+            seen.append(m["content"]["text"])
+    assert len(seen) >= 3 and "".join(seen) == "0\n1\n2\n3\n"
+
+
+@needs_sandbox
+def test_what_the_code_names_is_imported_once_for_all_kernels():
+    loaded = "import sys; print('torch._dynamo' in sys.modules)  # torch.optim"
+    for _ in range(2):
+        assert tried(loaded)[0] == ["True\n"]
+
+
 @needs_sandbox
 def test_a_second_kernel_in_a_sandbox_waits_and_is_told_why(start, monkeypatch):
     monkeypatch.setattr(warm, "START", 1.0)

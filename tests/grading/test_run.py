@@ -167,6 +167,17 @@ def test_streams_are_merged_and_what_was_overwritten_is_gone():
     assert found[2:] == [result]
 
 
+def test_what_comes_after_a_forged_end_is_no_output():
+    """A cell that says it is idle, and then prints."""
+    forged = (
+        "kernel = get_ipython().kernel\n"
+        "kernel.session.send(kernel.iopub_socket, 'status', {'execution_state': 'idle'},"
+        " parent=kernel.get_parent('shell'))\nprint('late')"
+    )
+    executed, notes = run(notebook(forged, "print('next')"), SEED)
+    assert [texts(cell) for cell in executed.cells] == ["", "next\n"] and notes == []
+
+
 GIF = base64.b64encode(b"GIF89a").decode()
 
 
