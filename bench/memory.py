@@ -67,7 +67,11 @@ def high_water(process: psutil.Process) -> int:
 def look(root: psutil.Process, peaks: Peaks) -> None:
     """Measure all processes below ``root`` once."""
     together = 0
-    for process in [root, *root.children(recursive=True)]:
+    try:
+        below = root.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return  # it has just ended
+    for process in [root, *below]:
         try:
             role = role_of(process, root.pid)
             try:
@@ -90,14 +94,16 @@ def look(root: psutil.Process, peaks: Peaks) -> None:
 def watched() -> Iterator[Peaks]:
     """Watch the children of this process, and theirs, until the context ends.
 
-    The first child is the command under test: its role is "main".
+    Those it has already are not watched. The first new one is the command under test: its role is
+    "main".
     """
     peaks, ended = Peaks(), threading.Event()
     this = psutil.Process()
+    others = set(this.children())
 
     def watch() -> None:
         while not ended.wait(PERIOD):
-            for child in this.children():
+            for child in set(this.children()) - others:
                 started = time.perf_counter()
                 look(child, peaks)
                 # Looking must not take what is looked at from the processors.
