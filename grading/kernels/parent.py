@@ -436,13 +436,14 @@ def direct(base: type) -> type:
 
         def write(self, string):
             if isinstance(string, str) and len(string) > MUCH:
-                return sum(self.write(string[i : i + MUCH]) for i in range(0, len(string), MUCH))
+                for i in range(0, len(string), MUCH):
+                    self.write(string[i : i + MUCH])
+                return len(string)
             self.held += len(string) if isinstance(string, str) else 0
             return super().write(string)
 
         def _schedule_flush(self):
-            """What is printed goes out with the cell's end, or when time has passed or it is much.
-            """
+            """What is printed goes out with the cell's end, if not for its size or age before."""
             if self.held >= MUCH or time.monotonic() - self.flushed > self.flush_interval:
                 self._flush()
 

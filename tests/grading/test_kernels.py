@@ -145,6 +145,18 @@ def test_what_is_printed_in_a_long_cell_does_not_wait_for_its_end(start):
     assert len(seen) >= 3 and "".join(seen) == "0\n1\n2\n3\n"
 
 
+@needs_fork
+def test_a_process_that_a_notebook_forks_may_print_much(start):
+    _, client = start("warm")
+    code = (
+        "import os\npid = os.fork()\n"
+        "if not pid:\n    try: print('y' * 200_000); code = 0\n"
+        "    except BaseException: code = 7\n    os._exit(code)\n"
+        "print('ended', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    assert "ended 0" in said(client, code)
+
+
 @needs_sandbox
 def test_what_the_code_names_is_imported_once_for_all_kernels():
     loaded = "import sys; print('torch._dynamo' in sys.modules)  # torch.optim"
