@@ -202,6 +202,8 @@ class Client:
             if iopub.socket in ready:
                 with suppress(Empty):
                     self._published(iopub.get_msg(0), waiting, cell)
+                if self._flooded:  # though its end may have arrived long before it was read
+                    raise KernelLost(index, State.OVER_LIMIT)
             if shell.socket in ready:
                 with suppress(Empty):
                     self._replied(shell.get_msg(0), waiting, index)
@@ -223,8 +225,6 @@ class Client:
             raise KernelLost(index, self._cause_of_death())
 
     def _cause_of_death(self) -> State:
-        if self._flooded:
-            return State.OVER_LIMIT
         process = self.km.provisioner.process
         code, cause = process.poll(), getattr(process, "cause", "")
         if cause and cause != "memory":
@@ -244,16 +244,9 @@ class Client:
         with suppress(LookupError, TypeError, AttributeError, ValueError):
             kind, content = message["msg_type"], message["content"]
             self._sent += size(content)
-            if self._flooded:
-                self._end_flood()
-            elif kept := self._kept(kind, content):
+            if not self._flooded and (kept := self._kept(kind, content)):
                 message = {"header": {"msg_type": kind}, "content": kept}
                 cell.outputs.append(output_from_msg(message))
-
-    def _end_flood(self) -> None:
-        process = self.km.provisioner.process
-        if process:
-            process.kill()
 
     def _kept(self, kind: str, content: dict[str, Any]) -> dict[str, Any] | None:
         """What is kept of a message's content, nothing of it but what is named here."""

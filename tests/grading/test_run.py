@@ -8,7 +8,7 @@ import time
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from grading.client import Client, Limits, is_png, merged
+from grading.client import Client, KernelClient, Limits, is_png, merged
 from grading.run import run
 from grading.states import State
 from tutor.evidence import MIME
@@ -176,6 +176,22 @@ def test_what_comes_after_a_forged_end_is_no_output():
     )
     executed, notes = run(notebook(forged, "print('next')"), SEED)
     assert [texts(cell) for cell in executed.cells] == ["", "next\n"] and notes == []
+
+
+def test_a_flood_that_is_read_after_the_end_of_its_cell_costs_no_other_cell(monkeypatch):
+    """A grader slower than its kernel, as on a busy machine: all has been sent before it looks."""
+    execute = KernelClient.execute
+
+    def slow(self, code, **options):
+        asked = execute(self, code, **options)
+        time.sleep(1.5 if "flood" in code else 0)
+        return asked
+
+    monkeypatch.setattr(KernelClient, "execute", slow)
+    limits = Limits(flood=100_000)
+    executed, notes = run(notebook("print('flood' * 10**5)", "print('next')"), SEED, limits)
+    assert [(n.state, n.cell) for n in notes] == [(State.OVER_LIMIT, "c0")]
+    assert texts(executed.cells[1]) == "next\n"
 
 
 GIF = base64.b64encode(b"GIF89a").decode()
