@@ -109,8 +109,13 @@ class Client:
 
     def begin(self, **options: Any) -> None:
         """Start the kernel with ``cwd`` and ``env``. Raises if it does not come up."""
-        # No database of inputs, and no pause of half a millisecond before each reply.
-        arguments = ["--HistoryManager.enabled=False", "--IPythonKernel._execute_sleep=0"]
+        # No database of inputs, no pause of half a millisecond before each reply, and no messages
+        # that say again what was asked.
+        arguments = [
+            "--HistoryManager.enabled=False",
+            "--IPythonKernel._execute_sleep=0",
+            "--ForkedKernel.announces=False",
+        ]
         # What a process writes past its kernel must not reach the grader's own terminal.
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.km.start_kernel(extra_arguments=arguments, **silent, **options)

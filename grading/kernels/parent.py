@@ -29,7 +29,10 @@ import time
 import traceback
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 MESSAGE = 1 << 20  # bytes; a request with a whole environment has a few thousand
 DESCRIPTORS = 8
@@ -72,12 +75,15 @@ def main(settings: Settings) -> None:
             with suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)  # as process 1, deaf to all of its own
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    preload(settings.preload)
+    preload(settings.preload, settings.sandboxed)
     Parent(settings, libc).serve()
 
 
-def preload(modules: list[str]) -> None:
-    """Import modules, in a state that can be forked. Raises RuntimeError if it cannot."""
+def preload(modules: list[str], sandboxed: bool) -> None:
+    """Import modules, in a state that such kernels can be forked from.
+
+    Raises RuntimeError if they cannot.
+    """
     # What ipykernel would set in a fresh process: matplotlib reads it when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     gc.disable()  # nothing that is imported is ever let go; the kernels look for garbage again
@@ -85,6 +91,8 @@ def preload(modules: list[str]) -> None:
     before = thread_count()
     for module in modules:
         importlib.import_module(module)
+    kernel_application.cache_clear()
+    kernel_application(sandboxed)
     if thread_count() > before:
         raise RuntimeError("an import started a thread, which no forked kernel would have")
     gc.collect()
@@ -128,7 +136,7 @@ class Parent:
             for key, _ in ready:
                 key.data()
             if busy and self.later and not ready:
-                preload([self.later.pop(0)])
+                preload([self.later.pop(0)], self.settings.sandboxed)
             if self.settings.sandboxed and self.kernels:
                 self._watch()
 
@@ -162,7 +170,7 @@ class Parent:
             return
         request = json.loads(message)
         if "preload" in request:
-            preload(request["preload"])
+            preload(request["preload"], self.settings.sandboxed)
             tell(client)
             self._let_go(client)
             return
@@ -354,7 +362,7 @@ def become_kernel(request: dict, descriptors: list[int], settings: Settings, lib
         for folder in request.get("folders", ()):
             Path(folder).mkdir()
         os.chdir(request["cwd"])
-        start_kernel(request)
+        start_kernel(request, settings.sandboxed)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -391,21 +399,27 @@ def settle(descriptors: list[int], settings: Settings, libc) -> None:
         resource.setrlimit(what, (limit, limit))
 
 
-def start_kernel(request: dict) -> None:
+def start_kernel(request: dict, sandboxed: bool) -> None:
     """Run ipykernel's application until the kernel is shut down."""
     import numpy
-    from ipykernel.kernelapp import IPKernelApp
 
     numpy.random.seed()  # `random` does this itself
     if "torch" in sys.modules:
         sys.modules["torch"].default_generator.seed()  # torch.seed() reads whole source files
-    connection = request.get("connection")
-    application = direct(IPKernelApp)
-    if connection:
-        application = with_sockets(application, connection, request.get("hooks", ()))
+    application = kernel_application(sandboxed)
+    application.request = request
     sys.argv = [importlib.util.find_spec("ipykernel_launcher").origin, *request["argv"]]
     # 1: no watch over a parent process is needed, the kernel dies with this one's
     application.launch_instance(parent_handle=1)
+
+
+@lru_cache(maxsize=2)
+def kernel_application(sandboxed: bool) -> type:
+    """The class of a kernel's application; to make it takes as long as to execute two cells."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    application = direct(IPKernelApp)
+    return with_sockets(application, frozenset(sys.modules)) if sandboxed else application
 
 
 def direct(base: type) -> type:
@@ -413,8 +427,24 @@ def direct(base: type) -> type:
 
     Messages are sent by the thread that has them: handed to another, each would wait twice for
     Python's lock. Arguments are read without a parser, which takes longer to make than to use.
+    A client may do without being told what it knows: ``--ForkedKernel.announces=False``.
     """
     from ipykernel import iostream, kernelapp
+    from ipykernel.ipkernel import IPythonKernel
+    from traitlets import Bool, default
+
+    class ForkedKernel(IPythonKernel):
+        announces = Bool(
+            True, help="Say that a request was taken up, and what code it has"
+        ).tag(config=True)
+
+        def _publish_execute_input(self, code, parent, execution_count):
+            if self.announces:
+                super()._publish_execute_input(code, parent, execution_count)
+
+        def _publish_status(self, status, channel, parent=None):
+            if self.announces or status == "idle":
+                super()._publish_status(status, channel, parent)
 
     class Publisher(iostream.IOPubThread):
         def __init__(self, *args, **kwargs):
@@ -455,6 +485,12 @@ def direct(base: type) -> type:
                 super()._flush()
 
     class Application(base):
+        request: ClassVar[dict] = {}  # of this process, which has but one kernel
+
+        @default("kernel_class")
+        def _forked(self):
+            return ForkedKernel
+
         def parse_command_line(self, argv=None):
             config = plain_config(sys.argv[1:] if argv is None else argv)
             if config is None:
@@ -503,24 +539,33 @@ def plain_config(arguments: list[str]):
     return config
 
 
-def with_sockets(base: type, connection: dict, hooks: list[str]) -> type:
-    """The kernel's application on sockets that are bound already, and with less around it."""
-    import zmq
+def with_sockets(base: type, loaded: frozenset[str]) -> type:
+    """The kernel's application on sockets that are bound already, and with less around it.
 
-    descriptors = {connection[f"{name}_port"]: 3 + n for n, name in enumerate(CHANNELS)}
+    It has no log, notes nothing for a debugger, and takes the names of the modules that are
+    ``loaded`` from its parent: to look at every module and logger in the kernel's own process
+    copies all the pages they are on.
+    """
+    import zmq
+    from ipykernel import ipkernel
+    from IPython.core import shellapp
+
+    def unseen(module):
+        return replaced(module, "sys", SimpleNamespace(**{**vars(sys), "modules": {}}))
 
     class Application(base):
         def load_config_file(self, suppress_errors=None):
             """There is none."""
 
         def init_connection_file(self):
-            self.load_connection_info(connection)
+            self.load_connection_info(self.request["connection"])
 
         def write_connection_file(self):
             """There is none."""
 
         def _try_bind_socket(self, s, port):
-            s.setsockopt(zmq.USE_FD, descriptors[port])
+            ports = [self.request["connection"][f"{name}_port"] for name in CHANNELS]
+            s.setsockopt(zmq.USE_FD, 3 + ports.index(port))
             s.bind(f"ipc:///kernel-{port}")
             return port
 
@@ -530,13 +575,22 @@ def with_sockets(base: type, connection: dict, hooks: list[str]) -> type:
         def init_pdb(self):
             """Nobody is there to debug."""
 
+        def _configure_logging(self):
+            """Nobody reads its log."""
+
         def init_control(self, context):
             super().init_control(context)
             self.shell_channel_thread = None  # there are no subshells: one hop less for a message
 
+        def init_kernel(self):
+            with unseen(ipkernel):
+                super().init_kernel()
+
         def init_code(self):
-            super().init_code()
-            for hook in hooks:
+            with unseen(shellapp):
+                super().init_code()
+            self.shell._sys_modules_keys = loaded
+            for hook in self.request.get("hooks", ()):
                 module, _, name = hook.partition(":")
                 getattr(importlib.import_module(module), name)()
 
