@@ -19,17 +19,18 @@ from dataclasses import dataclass
 from queue import Empty
 from typing import Any
 
+import nbformat
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.channels import ZMQSocketChannel
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
-from nbformat.v4 import output_from_msg
 from traitlets import Type
 
 from tutor.evidence import MAX_BYTES, MIME
 
+from .kernels import QUIET
 from .states import State
 
 PNG = "image/png"
@@ -109,16 +110,9 @@ class Client:
 
     def begin(self, **options: Any) -> None:
         """Start the kernel with ``cwd`` and ``env``. Raises if it does not come up."""
-        # No database of inputs, no pause of half a millisecond before each reply, and no messages
-        # that say again what was asked.
-        arguments = [
-            "--HistoryManager.enabled=False",
-            "--IPythonKernel._execute_sleep=0",
-            "--ForkedKernel.announces=False",
-        ]
         # What a process writes past its kernel must not reach the grader's own terminal.
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.km.start_kernel(extra_arguments=arguments, **silent, **options)
+        self.km.start_kernel(extra_arguments=QUIET, **silent, **options)
         self.kc = self.km.client()
         self.kc.start_channels(stdin=False, hb=False, control=False)
         self._ready()
@@ -250,8 +244,8 @@ class Client:
             kind, content = message["msg_type"], message["content"]
             self._sent += size(content)
             if not self._flooded and (kept := self._kept(kind, content)):
-                message = {"header": {"msg_type": kind}, "content": kept}
-                cell.outputs.append(output_from_msg(message))
+                # Its own constructors would validate each output, and then all of them again.
+                cell.outputs.append(nbformat.from_dict({"output_type": kind, **kept}))
 
     def _kept(self, kind: str, content: dict[str, Any]) -> dict[str, Any] | None:
         """What is kept of a message's content, nothing of it but what is named here."""
@@ -271,7 +265,8 @@ class Client:
         data = self._kept_data(content["data"])
         if not data:
             return None
-        return {"data": data, "metadata": {}, "execution_count": self._number}
+        count = {"execution_count": self._number} if kind == "execute_result" else {}
+        return {"data": data, "metadata": {}, **count}
 
     def _kept_data(self, data: dict[str, Any]) -> dict[str, str]:
         kept = {}

@@ -33,7 +33,7 @@ from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
 from grading import notebooks, sockets
 from grading.engine import cores
-from grading.kernels import warm
+from grading.kernels import QUIET, warm
 from grading.notebooks import PICTURE_RMS, PICTURES, ROOT, name_of, picture_distance
 
 AT_ONCE = 4 * cores()  # notebooks: most will have ended before it is their turn
@@ -206,7 +206,7 @@ class SocketKernel(RunningKernel):
             folder, CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=specs, context=context
         )
         # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
-        self.km.start_kernel(stderr=subprocess.DEVNULL, cwd=str(cwd))
+        self.km.start_kernel(stderr=subprocess.DEVNULL, cwd=str(cwd), extra_arguments=QUIET)
         self.kc = self.km.client()
         self.kc.start_channels()
         deadline = time.monotonic() + timeout
