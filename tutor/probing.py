@@ -79,9 +79,53 @@ def a_tensor(value):
     return value
 
 
+def afresh(rng):
+    """Random numbers of their own.
+
+    They do not depend on how many were drawn before an answer raised, nor do others on them.
+    """
+    return rng.spawn(1)[0]
+
+
 def ask_all(answer, cases) -> Observation:
     """Ask ``answer(*args)`` for each of {name: args}; one that breaks does not spoil the others."""
     return {"dict": {name: attempt(answer, *args) for name, args in cases.items()}}
+
+
+def with_results(rng, ask):
+    """``ask(answer, …)``, whose report then also tells what the answer returned, as `gist` does.
+
+    A question about what an answer costs or leaves alone must look at what it returns as well:
+    plain code can recognise a question, by its sizes, say, and do nothing there.
+    """
+    weights = afresh(rng)
+
+    def asked(answer, *args):
+        returned = []
+
+        def kept(*args, **kwargs):
+            returned.append(answer(*args, **kwargs))
+            return returned[-1]
+
+        return ask(kept, *args) | {"results": gist(weights, returned)}
+
+    return asked
+
+
+def gist(rng, value):
+    """The same value with one number for each tensor: a sum with weights that are drawn now.
+
+    rng: one of its own (see `afresh`), for how much is drawn is up to the answer.
+    """
+    if isinstance(value, torch.Tensor):
+        numbers = value.clone().detach()  # clone: of an inference tensor there is no detach()
+        numbers = numbers if numbers.is_floating_point() else numbers.double()
+        return (numbers * signed(rng, *numbers.shape, dtype=numbers.dtype)).sum()
+    if isinstance(value, dict):
+        return {name: gist(rng, value[name]) for name in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [gist(rng, part) for part in value]
+    return value
 
 
 def errors(answer, cases) -> Observation:

@@ -354,6 +354,43 @@ def layout_counterexample():
         only_here=("原版的测试只问 x 的元素个数", "stock's tests ask for the size of x alone"),
     ),
     Attack(
+        "cost-recognised", "从尺寸认出数次数的那一问，在那里什么也不算",
+        "the question that counts is recognised by its size, and nothing computed there",
+        answers={"vjp": '''
+def vjp(f, x, v):
+    x = x.detach().requires_grad_()
+    y = f(x)
+    if v.shape != y.shape:
+        raise ValueError("v must have the shape of f(x)")
+    g = torch.zeros_like(x)
+    if x.numel() == 700:
+        torch.autograd.grad(y.sum(), x)
+    elif y.requires_grad:
+        for _ in range(2):
+            (g,) = torch.autograd.grad(f(x), x, v, materialize_grads=True)
+    return y.detach(), g
+'''},
+        deserves={"vjp": 3.5}, only_here=NO_CLAIM,
+    ),
+    Attack(
+        "side-effects-recognised", "数着被问的次数，问副作用时什么也不做",
+        "the questions are counted, and where side effects are asked about nothing is done",
+        answers={"vjp": '''
+calls = []
+
+def vjp(f, x, v):
+    calls.append(0)
+    x = x.detach().requires_grad_()
+    y = f(x)
+    if v.shape != y.shape:
+        raise ValueError("v must have the shape of f(x)")
+    if y.requires_grad and len(calls) not in (27, 28):
+        y.backward(v)
+    return y.detach(), torch.zeros_like(x) if x.grad is None else x.grad
+'''},
+        deserves={"vjp": 3.5}, only_here=NO_CLAIM,
+    ),
+    Attack(
         "defaults-changed", "改变随机数种子、默认 dtype 与梯度模式",
         "seeds, the default dtype and the gradient mode changed",
         """

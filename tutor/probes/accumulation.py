@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..counting import backward_passes
 from ..evidence import attempt
 from ..exercise import Facet, exercise
-from ..probing import ask_all, errors, positive, signed, sizes
+from ..probing import afresh, ask_all, errors, gist, positive, signed, sizes, with_results
 
 F32 = torch.float32
 PAD = -100
@@ -203,8 +203,10 @@ def watched(model):
         hook.remove()
 
 
-def thrift(call, model, batches, loss_of):
+def thrift(rng, call, model, batches, loss_of):
     """How ``call()`` goes through ``batches``, and whether it keeps one graph at a time.
+
+    Of what it returns, which are gradients, the report has the `gist`.
 
     The graph of the largest micro-batch, from ``loss_of(x, y)``, is the measure. Two of them at a
     time are too many; what is allowed leaves room for other ways to write the loss.
@@ -212,12 +214,14 @@ def thrift(call, model, batches, loss_of):
     x, y = max(batches, key=lambda pair: len(pair[0]))
     with watched(model) as one:
         torch.autograd.grad(loss_of(x, y), list(model.parameters()))
+    weights = afresh(rng)
     with watched(model) as all_of_them:
-        call()
+        found = call()
     return {
         "sizes the model saw": all_of_them.sizes,
         "backward passes": all_of_them.passes,
         "one graph at a time": all_of_them.peak < 1.7 * one.peak,
+        "gradients": gist(weights, found),
     }
 
 
@@ -269,10 +273,12 @@ def accumulate(answer, rng):
     yield "penalty", ask_all(left, penalties)
     returned = {"without penalty": case(sizes(rng, 4)), "with penalty": with_penalty(sizes(rng, 3))}
     yield "loss", ask_all(answer, returned)
-    yield "untouched", attempt(_accumulate_untouched, answer, rng, n)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _accumulate_untouched), left, rng, n)
+    rng = afresh(rng)
     model, batches = network(rng, n, hidden=40), micro_batches(rng, [6, 7, 6, 7, 6], n)
     yield "cost", attempt(
-        thrift, lambda: answer(model, relative_error, batches), model, batches,
+        thrift, rng, lambda: left(model, relative_error, batches), model, batches,
         lambda x, y: relative_error(model(x), y),
     )  # fmt: skip
 
@@ -366,10 +372,11 @@ def accumulate_tokens(answer, rng):
         "empty": case([[0], [3]]),
     }
     yield "loss", ask_all(answer, returned)
+    rng = afresh(rng)
     model = network(rng, n, classes, hidden=60)
     texts = _texts(rng, [[4, 2, 1], [3, 4, 2, 4], [2, 1, 4], [4, 3, 1, 4], [4, 4, 1]], n, classes)
     yield "cost", attempt(
-        thrift, lambda: answer(model, texts), model, texts,
+        thrift, rng, lambda: left(model, texts), model, texts,
         lambda x, t: F.cross_entropy(model(x).flatten(0, 1), t.flatten()),
     )  # fmt: skip
 
@@ -476,6 +483,7 @@ def accumulate_then_clip(answer, rng):
         "float32": far(2, 1.0, dtype=F32),
     }
     yield "kinds", ask_all(clipped, kinds)
+    rng = afresh(rng)
     yield "cost", attempt(_clip_cost, answer, rng, n)
 
 
@@ -502,7 +510,7 @@ def _clip_cost(answer, rng, n):
     model, batches = network(rng, n, hidden=40), micro_batches(rng, [6, 7, 6, 7, 6], n)
     snapshot = Snapshot(model, batches)
     found = thrift(
-        lambda: answer(model, square_error_sum, batches, 0.7), model, batches,
+        rng, lambda: _clipped(answer)(model, square_error_sum, batches, 0.7), model, batches,
         lambda x, y: square_error_sum(model(x), y),
     )  # fmt: skip
     return found | snapshot.report(".grad")
@@ -621,7 +629,9 @@ def bn_gap(answer, rng):
     }
     yield "none", ask_all(number_of, none)
     yield "kinds", ask_all(_in_float32(answer), _gap_kinds(rng, n, case))
-    yield "untouched", attempt(_gap_untouched, answer, rng, case)
+    rng = afresh(rng)
+    yield "untouched", attempt(_gap_untouched, number_of, rng, case)
+    rng = afresh(rng)
     refused = case(nn.BatchNorm1d(3), 7, 3)
     snapshot = Snapshot(soiled(rng, refused[0]), [refused[2:4]])
     seen = errors(answer, {"3 + 3 + 1": refused})
@@ -663,8 +673,8 @@ def _gap_untouched(answer, rng, case):
             model[1].eval()
         soiled(rng, model)[3].bias.grad = None
         snapshot = Snapshot(model, [(x, y)])
-        answer(model, loss_fn, x, y, size)
-        report[name] = snapshot.report()
+        gap = answer(model, loss_fn, x, y, size)
+        report[name] = snapshot.report() | ({"gap": gap} if name == "train" else {})
     return report
 
 
@@ -711,11 +721,11 @@ def step_every(answer, rng):
     orders = {"4, k = 2": case(sizes(rng, 4), 2), "5, k = 2": case(sizes(rng, 5), 2)}
     yield "schedule", ask_all(lambda *args: _order(answer, *args), orders)
     yield "epochs", attempt(_epochs, answer, rng, *case(sizes(rng, 4), 3))
-    model, batches = network(rng, n, hidden=40), micro_batches(rng, [6, 7, 6, 7, 6], n)
-    optimizer, scheduler = _tools(model)
+    rng = afresh(rng)
+    model, batches = network(rng, n, hidden=40), micro_batches(rng, [6, 7, 6, 7, 6, 7, 6], n)
     yield "cost", attempt(
-        thrift, lambda: answer(model, optimizer, scheduler, relative_error, batches, 3),
-        model, batches, lambda x, y: relative_error(model(x), y),
+        thrift, rng, lambda: steps(model, batches, 3)["gradients"][0], model, batches,
+        lambda x, y: relative_error(model(x), y),
     )  # fmt: skip
 
 

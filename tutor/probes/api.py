@@ -14,9 +14,11 @@ from ..probing import (
     Counted,
     Guard,
     a_tensor,
+    afresh,
     ask_all,
     cost,
     errors,
+    gist,
     graphless,
     leaf,
     once,
@@ -24,6 +26,7 @@ from ..probing import (
     signed,
     sizes,
     stale,
+    with_results,
 )
 
 F32 = torch.float32
@@ -79,9 +82,15 @@ def grad_or_zero(answer, rng):
     yield "unused", ask_all(answer, _partly_unused(rng, m, n, k))
     yield "cut", errors(answer, _all_unused(rng, m, n, k))
     yield "computed", ask_all(answer, _computed_zeros(rng, n))
+    rng = afresh(rng)
     yield "untouched", attempt(_zero_untouched, answer, rng, m, n, k)
+    rng = afresh(rng)
     system = _system(rng, m, n, k)
-    yield "cost", attempt(lambda: {"backward passes": cost(lambda: answer(*system))[0]})
+    yield "cost", attempt(with_results(rng, _passes), answer, *system)
+
+
+def _passes(answer, *args):
+    return {"backward passes": cost(lambda: answer(*args))[0]}
 
 
 def _system(rng, m, n, k, dtype=torch.float64):
@@ -150,10 +159,12 @@ def _zero_untouched(answer, rng, m, n, k):
     for x in xs:
         stale(rng, x)
     guard = Guard(x0=xs[0], x1=xs[1], v0=vs[0], v1=vs[1], w=other, unused=alone)
+    weights = afresh(rng)
     result = answer((ys[0], ys[1] * other, ys[2]), (*xs, alone), vs)
     return guard.report() | {
         "no graph": graphless(result[:-1]),
         "no graph on zeros": graphless(result[-1:]),
+        "gradients": gist(weights, result[:-1]),
     }
 
 
@@ -256,6 +267,7 @@ def _in_place(answer, rng, m, n):
     return {
         "the same tensor": [x.grad is old for x, old, _ in pairs],
         "it has changed": [not torch.equal(old, was) for _, old, was in pairs],
+        "now": kept,
     }
 
 
@@ -321,6 +333,7 @@ def _backward_untouched(answer, rng, m, n):
         "leaves unchanged": all(map(torch.equal, leaves, values)) and leaves[0] is x,
         "leaves ask for gradients": x.requires_grad and w.requires_grad,
         "no graph": graphless([x.grad, w.grad]),
+        "grads": [x.grad, w.grad],
     }
 
 
@@ -333,12 +346,12 @@ def _backward_graph(answer, rng, m, n):
     y, leaves = _pair(rng, m, n)
     v = signed(rng, m)
     x, z = leaf(signed(rng, n)), leaf(signed(rng, n))
-    passes = attempt(lambda: cost(lambda: answer(y, leaves, v))[0])
+    passes = attempt(with_results(rng, _passes), _grads_after(answer), y, leaves, v)
     cases = {
         "twice, saved tensors": (torch.exp(x).sum(), x),
         "twice, none saved": ((z.flip(0) - 1).sum(), z),
     }
-    return {"dict": {"backward passes": passes} | ask_all(_refusing(twice), cases)["dict"]}
+    return {"dict": {"once": passes} | ask_all(_refusing(twice), cases)["dict"]}
 
 
 # ----------------------------------------------------------------------------- grad_wrt_slice
@@ -378,8 +391,10 @@ def grad_wrt_slice(answer, rng):
     }
     yield "unused_part", ask_all(answer, part)
     yield "alarm", ask_all(_refusing(answer), _cut_functions(rng, n))
-    yield "untouched", attempt(_slice_untouched, answer, rng, m, n)
-    yield "cost", attempt(_slice_cost, answer, rng, m, n)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _slice_untouched), answer, rng, m, n)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _slice_cost), answer, rng, m, n)
 
 
 def _whole(rng, *shape, dtype=torch.float64):
@@ -469,7 +484,8 @@ def predict_second_call(answer, rng):
     yield "paths", ask_all(answer, _two_inputs(rng, n))
     yield "options", ask_all(answer, _first_options(rng, n))
     yield "unused", ask_all(answer, _unused_second(rng, n))
-    yield "untouched", attempt(_prediction_untouched, answer, rng, n)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _prediction_untouched), answer, rng, n)
 
 
 def _curved(rng):
@@ -604,10 +620,10 @@ def _prediction_untouched(answer, rng, n):
     report = {}
     for name, make in {"plain": lambda a: a, "leaves": lambda a: stale(rng, a)}.items():
         xs = make(positive(rng, n)), make(positive(rng, n))
-        first, second, options = [0], [1, 0], {"retain_graph": True}
+        first, second, options = [0], [1, 0], {"retain_graph": False}
         guard = Guard(x0=xs[0], x1=xs[1], w=weight)
         answer(lambda a, b: (weight * a * torch.exp(b)).sum(), xs, first, second, options)
-        same = (first, second, options) == ([0], [1, 0], {"retain_graph": True})
+        same = (first, second, options) == ([0], [1, 0], {"retain_graph": False})
         report[name] = guard.report() | {"arguments unchanged": same}
     return report
 
@@ -744,9 +760,11 @@ def flat_grad(answer, rng):
     yield "again", _flat_again(answer, rng, n)
     yield "lifetime", _flat_lifetime(answer, rng, n)
     yield "shapes", ask_all(answer, _flat_shapes(rng, m, n))
-    yield "untouched", attempt(_flat_untouched, answer, rng, m, n, k)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _flat_untouched), answer, rng, m, n, k)
+    rng = afresh(rng)
     y, xs = _layers(rng, m, n, k)
-    yield "cost", attempt(lambda: {"backward passes": cost(lambda: answer(y, xs))[0]})
+    yield "cost", attempt(with_results(rng, _passes), answer, y, xs)
 
 
 def _layers(rng, m, n, k, inputs=3, dtype=torch.float64):

@@ -13,7 +13,20 @@ from torch.autograd.graph import increment_version, saved_tensors_hooks
 
 from ..evidence import attempt
 from ..exercise import Facet, exercise
-from ..probing import Guard, ask_all, errors, leaf, once, positive, signed, sizes, stale
+from ..probing import (
+    Guard,
+    afresh,
+    ask_all,
+    errors,
+    gist,
+    leaf,
+    once,
+    positive,
+    signed,
+    sizes,
+    stale,
+    with_results,
+)
 
 F32 = torch.float32
 
@@ -294,8 +307,11 @@ def snapshot(answer, rng):
     yield "memory", ask_all(lambda h: _overwritten(answer, h), _states(rng, m, n))
     yield "graph", ask_all(lambda h: _graph_of(answer(h)), _states(rng, m, n))
     yield "kinds", ask_all(answer, _snapshot_kinds(rng, m, n))
+    rng = afresh(rng)
     yield "intact", attempt(_snapshot_intact, answer, rng, m, n)
+    rng = afresh(rng)
     yield "usable", attempt(_snapshot_usable, answer, rng, m, n)
+    rng = afresh(rng)
     yield "size", attempt(_snapshot_size, answer, rng, n)
 
 
@@ -313,7 +329,7 @@ def _states(rng, m, n):
 
 def _graph_of(t):
     kind = {"type": type(t).__name__, "requires_grad": t.requires_grad}
-    return kind | {"grad_fn": t.grad_fn is not None, "leaf": t.is_leaf}
+    return kind | {"grad_fn": t.grad_fn is not None, "leaf": t.is_leaf, "values": t}
 
 
 def _overwritten(answer, h):
@@ -346,13 +362,14 @@ def _snapshot_intact(answer, rng, m, n):
     guard, node = Guard(h=h.detach()), h.grad_fn
     before = h.requires_grad
     taken = answer(h)
+    report["snapshot"] = taken.detach().clone()
     with torch.no_grad():
         taken.zero_()
     report |= guard.report() | {"same graph": h.grad_fn is node and h.requires_grad == before}
     report["gradient"] = grad(h, x, signed(rng, n))[0]
     weight = stale(rng, signed(rng, m, n))
     guard = Guard(w=weight)
-    answer(weight)
+    report["of a leaf"] = answer(weight)
     return report | guard.report()
 
 
@@ -368,7 +385,7 @@ def _snapshot_size(answer, rng, n):
     h = leaf(signed(rng, 40, n))[7:9]
     taken = answer(h)
     return {
-        "shape": list(taken.shape),
+        "snapshot": taken,
         "bytes too many": taken.untyped_storage().nbytes() - taken.numel() * taken.element_size(),
     }
 
@@ -526,7 +543,9 @@ def ema_update(answer, rng):
     kinds = {"frozen teacher": (rng, True), "trainable teacher": (rng, False)}
     yield "in place", ask_all(lambda *case: _ema_in_place(alone, *case, m), kinds)
     yield "counted", attempt(_ema_counted, alone, rng, m)
+    rng = afresh(rng)
     yield "student", attempt(_ema_student, answer, rng, m)
+    rng = afresh(rng)
     edges = {"m = 0": (*_pair(rng), 0.0), "m = 1": (*_pair(rng), 1.0)}
     edges["shared"] = (*_pair(rng, shared=True), m)
 
@@ -605,6 +624,7 @@ def _ema_counted(answer, rng, m):
 def _ema_student(answer, rng, m):
     teacher, student = _pair(rng, norm=True)
     teacher.eval()
+    weights = afresh(rng)
     versions = [t._version for t in student.state_dict(keep_vars=True).values()]
     guard = Guard(**{name.replace(".", "_"): p for name, p in student.named_parameters()})
     buffers = [b.clone() for b in student.buffers()]
@@ -619,6 +639,7 @@ def _ema_student(answer, rng, m):
         "buffers unchanged": all(map(torch.equal, student.buffers(), buffers)),
         "never written to": now == versions,
         "modes unchanged": student.training and not teacher.training,
+        "teacher": gist(weights, list(teacher.parameters())),
     }
 
 
@@ -649,13 +670,16 @@ def _ema_student(answer, rng, m):
 def evaluate(answer, rng):
     dims, alone = sizes(rng, 3), _apart(answer)
     yield "value", ask_all(alone, _evaluations(rng, dims))
-    yield "modes", attempt(_eval_modes, alone, rng, dims)
+    rng = afresh(rng)
+    yield "modes", attempt(with_results(rng, _eval_modes), alone, rng, dims)
     cases = {name: (name == "grad on", *_task(rng, dims)) for name in ("grad on", "grad off")}
     yield "grad mode", ask_all(lambda *args: _mode_after(answer, *args), cases)
     yield "usable", attempt(_eval_usable, alone, rng, dims)
     yield "after an error", attempt(_eval_error, answer, rng, dims)
-    yield "untouched", attempt(_eval_untouched, alone, rng, dims)
-    yield "cost", attempt(_eval_cost, alone, rng, dims)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _eval_untouched), alone, rng, dims)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _eval_cost), alone, rng, dims)
 
 
 class _Spy(nn.Module):

@@ -12,7 +12,20 @@ from torch import nn
 from ..counting import backward_passes
 from ..evidence import attempt
 from ..exercise import Facet, exercise
-from ..probing import Guard, ask_all, errors, graphless, leaf, positive, signed, sizes, stale
+from ..probing import (
+    Guard,
+    afresh,
+    ask_all,
+    errors,
+    gist,
+    graphless,
+    leaf,
+    positive,
+    signed,
+    sizes,
+    stale,
+    with_results,
+)
 
 F32 = torch.float32
 DEEP = 2000  # more nodes in a chain than Python allows calls within calls
@@ -236,7 +249,9 @@ def walk_graph(answer, rng):
         "one step": (leaf(signed(rng, 3)).exp(),),
     }
     yield "ends", ask_all(lambda out: _graph(*answer(out)), ends)
+    rng = afresh(rng)
     yield "once", attempt(_looks, answer, rng)
+    rng = afresh(rng)
     chain = ask_all(lambda out: _graph(*answer(out)), {"a chain": (_chain(rng),)})
     yield "deep", chain
 
@@ -363,12 +378,13 @@ def _ladder(rng, levels):
 
 
 def _looks(answer, rng):
-    levels = 12
+    levels = int(rng.integers(11, 14))
     out = _ladder(rng, levels)
     with Watched() as watched:
-        answer(out)
+        found = answer(out)
     # A right way may look at a node a few times, once for nodes and once for edges, say.
-    return {"looked at": watched.looks > 0, "few looks": watched.looks <= 5 * levels}
+    looks = {"looked at": watched.looks > 0, "few looks": watched.looks <= 5 * levels}
+    return looks | _graph(*found)
 
 
 # ---------------------------------------------------------------------------------- leaves_of
@@ -404,7 +420,9 @@ def leaves_of(answer, rng):
         "all is cut": ((alone * 2).detach().sum(), {"alone": alone}),
     }
     yield "ends", ask_all(_recognised(answer), ends)
+    rng = afresh(rng)
     yield "cost", attempt(_leaves_cost, answer, rng)
+    rng = afresh(rng)
     yield "untouched", attempt(_leaves_untouched, answer, rng)
 
 
@@ -469,11 +487,16 @@ def _equal_leaves(rng):
 
 
 def _leaves_cost(answer, rng):
-    out, chain = _ladder(rng, 12), _chain(rng)
+    out, chain, weights = _ladder(rng, 12), _chain(rng), afresh(rng)
     with Watched() as watched:
-        answer(out)
+        found = list(answer(out))
     few = watched.looks <= 60
-    return {"looked at": watched.looks > 0, "few looks": few, "deep": len(list(answer(chain)))}
+    return {
+        "looked at": watched.looks > 0,
+        "few looks": few,
+        "found": gist(weights, list({id(tensor): tensor for tensor in found}.values())),
+        "deep": gist(weights, list(answer(chain))),
+    }
 
 
 def _leaves_untouched(answer, rng):
@@ -483,8 +506,10 @@ def _leaves_untouched(answer, rng):
     out = (torch.exp(inner) * other).sum()
     guard = Guard(w=w, fresh=fresh, other=other)
     with backward_passes() as passes:
-        answer(out)
+        found = answer(out)
+    known = {"w": w, "fresh": fresh, "other": other, "inner": inner, "out": out}
     report = guard.report() | {"no backward pass": passes.value == 0}
+    report["leaves"] = sorted(_which(tensor, known) for tensor in found)
     report["inner keeps nothing"] = not inner.retains_grad
     return report | {"works again": torch.autograd.grad(out, (w, inner))}
 
@@ -523,8 +548,10 @@ def intermediate_grads(answer, rng):
     loss, steps, weights = _network(rng)
     everything = _shuffled(rng, steps | weights)
     yield "again", attempt(lambda: [answer(loss, everything), answer(loss, steps)])
+    rng = afresh(rng)
     yield "untouched", attempt(_steps_untouched, answer, rng)
-    yield "cost", attempt(_steps_cost, answer, rng)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _steps_cost), answer, rng)
 
 
 def _shuffled(rng, tensors):
@@ -601,6 +628,7 @@ def _steps_untouched(answer, rng):
     loss, steps, weights = _network(rng)
     for weight in (weights["first"], weights["scale"]):
         stale(rng, weight)
+    asked, numbers = list(steps), afresh(rng)
     steps |= weights
     guard, given = Guard(**steps), list(steps)
     result = answer(loss, steps)
@@ -611,6 +639,7 @@ def _steps_untouched(answer, rng):
         "hooks": hooked,
         "steps unchanged": list(steps) == given,
         "no graph": graphless(t for t in result.values() if t is not None),
+        "gradients": gist(numbers, {name: result[name] for name in asked}),
     }
 
 
@@ -745,7 +774,9 @@ def _front_grads(answer, rng):
         model, x = Model(rng), leaf(signed(rng, 5, 3))
         answer(model, prefix)
         model(x).sin().sum().backward()
-        return {"x": x.grad} | {n: p.grad for n, p in model.encoder.named_parameters()}
+        frozen = [name for name, p in model.scale_head.named_parameters() if not p.requires_grad]
+        front = {name: p.grad for name, p in model.encoder.named_parameters()}
+        return {"frozen": frozen, "x": x.grad} | front
 
     return grads
 
@@ -788,7 +819,7 @@ def _left_alone(answer, rng):
             "the same storage": {name: v.data_ptr() for name, v in now.items()} == places,
             "numbers changed": changed,
             "modes unchanged": [module.training for module in model.modules()] == modes,
-            "frozen before": not model.scale.requires_grad,
+            "frozen": [name for name, p in _parameters(model) if not p.requires_grad],
             "hooks": [n for n, p in _parameters(model) if p._backward_hooks],
         }
 

@@ -19,9 +19,11 @@ from ..probing import (
     Counted,
     Guard,
     a_tensor,
+    afresh,
     ask_all,
     cost,
     errors,
+    gist,
     graphless,
     leaf,
     once,
@@ -29,6 +31,7 @@ from ..probing import (
     signed,
     sizes,
     stale,
+    with_results,
 )
 
 A = "10-higher-order"
@@ -104,8 +107,11 @@ def nth_derivative(answer, rng):
     }
     yield "shapes", ask_all(asked, shapes)
     yield "honest", _nth_honest(answer, rng, m)
+    rng = afresh(rng)
     yield "untouched", attempt(_nth_untouched, answer, rng, m)
-    yield "cost", attempt(_nth_cost, answer, Counted(_waves(rng, 30)), signed(rng, 30), 2)
+    rng = afresh(rng)
+    f, x = Counted(_waves(rng, 30)), signed(rng, 30)
+    yield "cost", attempt(with_results(rng, _nth_cost), answer, f, x, 2)
 
 
 def _waves(rng, *shape, dtype=torch.float64):
@@ -177,11 +183,13 @@ def _nth_honest(answer, rng, m):
 
 def _nth_untouched(answer, rng, m):
     report, waves, w = {}, _waves(rng, m), stale(rng, positive(rng, m))
+    numbers = afresh(rng)
     for kind, x in {"plain": signed(rng, m), "leaf": stale(rng, signed(rng, m))}.items():
         guard = Guard(x=x, w=w)
         results = [answer(lambda x: w * waves(x), x, n) for n in (0, 1, 2)]
         results.append(answer(lambda x: w * x, x, 1))
-        report[f"{kind} x"] = guard.report() | {"no graph": graphless(results)}
+        told = {"no graph": graphless(results), "results": gist(numbers, results[1:3])}
+        report[f"{kind} x"] = guard.report() | told
     return report
 
 
@@ -251,8 +259,10 @@ def hessian(answer, rng):
         "no graph": (a.sum(), (x,)),
     }
     yield "refused", {"dict": {k: {"flag": _refuses(answer, *v)} for k, v in refused.items()}}
-    yield "untouched", attempt(_hessian_untouched, answer, rng, n)
-    yield "cost", attempt(_hessian_cost, answer, *_loss(rng, n))
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _hessian_untouched), answer, rng, n)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _hessian_cost), answer, *_loss(rng, n))
 
 
 def _loss(rng, n, dtype=torch.float64):
@@ -459,10 +469,12 @@ def hess_diag(answer, rng):
     honest = errors(answer, {"f raises RuntimeError": (_fails(RuntimeError("f itself")), x)})
     zeros = _gives_zeros(answer, lambda x: _broken(x).prod(), x)
     yield "honest", {"dict": honest["dict"] | {IN_PLACE: {"flag": zeros}}}
-    yield "untouched", attempt(_diag_untouched, answer, rng, m)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _diag_untouched), answer, rng, m)
+    rng = afresh(rng)
     a = positive(rng, 80)
     f = Counted(lambda x: torch.sin(a * x * x.roll(1)).sum())
-    yield "cost", attempt(_diag_cost, answer, f, signed(rng, 80))
+    yield "cost", attempt(with_results(rng, _diag_cost), answer, f, signed(rng, 80))
 
 
 def _bowl(rng, *shape, dtype=torch.float64):
@@ -584,9 +596,11 @@ def laplacian(answer, rng):
     honest = errors(answer, {"u raises RuntimeError": (_fails(RuntimeError("u itself")), X)})
     zeros = _gives_zeros(answer, lambda X: _broken(X).prod(1), X)
     yield "honest", {"dict": honest["dict"] | {IN_PLACE: {"flag": zeros}}}
-    yield "untouched", attempt(_laplacian_untouched, answer, rng, n)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _laplacian_untouched), answer, rng, n)
+    rng = afresh(rng)
     u, X = Counted(_network(rng, 3)[0]), signed(rng, 40, 3)
-    yield "cost", attempt(_laplacian_cost, answer, u, X)
+    yield "cost", attempt(with_results(rng, _laplacian_cost), answer, u, X)
 
 
 def _network(rng, d, dtype=torch.float64):
@@ -686,8 +700,11 @@ def second_grad(answer, rng):
         "abs": (x.abs() * 3, x),
     }
     yield "zeros", ask_all(asked, zeros)
+    rng = afresh(rng)
     yield "untouched", attempt(_second_untouched, answer, rng)
+    rng = afresh(rng)
     yield "leak", attempt(_second_leak, answer, rng)
+    rng = afresh(rng)
     z, x = _mixture(rng)
     twice = {"first call": (z, x), "second call": (z, x)}
     yield "again", ask_all(asked, twice)
@@ -719,14 +736,15 @@ def _second_shapes(rng):
 
 
 def _second_untouched(answer, rng):
-    report = {}
+    report, weights = {}, afresh(rng)
     for kind in ("stale", "None"):
         x, w = leaf(positive(rng)), leaf(positive(rng))
         if kind == "stale":
             stale(rng, x), stale(rng, w)
         guard = Guard(x=x, w=w)
-        results = [*answer(torch.exp(w * x) * w, x), *answer(w * x, x)]
-        report[f".grad {kind}"] = guard.report() | {"no graph": graphless(results)}
+        curved, linear = answer(torch.exp(w * x) * w, x), answer(w * x, x)
+        told = {"no graph": graphless([*curved, *linear]), "results": gist(weights, curved)}
+        report[f".grad {kind}"] = guard.report() | told
     return report
 
 
@@ -734,7 +752,9 @@ def _second_leak(answer, rng):
     """Whether the leaves of z die with their last name, as they do after autograd.grad."""
     x, w = leaf(positive(rng)), leaf(positive(rng, 3))
     references = {"x": weakref.ref(x), "w": weakref.ref(w)}
-    answer((torch.exp(w * x) * w).sum(), x)
+    weights = afresh(rng)
+    results = gist(weights, answer((torch.exp(w * x) * w).sum(), x))
     del x, w
     gc.collect()
-    return {f"{name} is freed": reference() is None for name, reference in references.items()}
+    freed = {f"{name} is freed": reference() is None for name, reference in references.items()}
+    return freed | {"results": results}

@@ -13,10 +13,12 @@ from ..probing import (
     Counted,
     Guard,
     a_tensor,
+    afresh,
     ask_all,
     cost,
     curve,
     errors,
+    gist,
     graphless,
     leaf,
     once,
@@ -26,6 +28,7 @@ from ..probing import (
     sparse,
     stale,
     surface,
+    with_results,
 )
 
 F32 = torch.float32
@@ -67,8 +70,10 @@ def vjp(answer, rng):
     yield "float32", ask_all(answer, singles)
     yield "unused", ask_all(answer, _vjp_unused(rng, m, n))
     yield "refused", errors(answer, _vjp_wrong(rng, m, n))
-    yield "untouched", attempt(_vjp_untouched, answer, rng, m, n)
-    yield "cost", attempt(_vjp_cost, answer, rng)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _vjp_untouched), answer, rng, m, n)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _vjp_cost), answer, rng)
 
 
 def _sines(scale):
@@ -176,8 +181,10 @@ def vjp_multi(answer, rng):
         "too many, constant y": ((b,), (x,), (signed(rng, n), signed(rng, n))),
     }
     yield "refused", errors(answer, counts)
-    yield "untouched", attempt(_multi_untouched, answer, rng, m, n, k)
-    yield "cost", attempt(_multi_cost, answer, rng, m, n, k)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _multi_untouched), answer, rng, m, n, k)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _multi_cost), answer, rng, m, n, k)
 
 
 def _system(rng, m, n, k, dtype=torch.float64):
@@ -297,8 +304,10 @@ def jac_rows(answer, rng):
         "some rows": (lambda x: torch.cat((weight, x**2)), signed(rng, n), [0, m, m + 1]),
     }
     yield "unused", ask_all(answer, unused)
+    rng = afresh(rng)
     yield "untouched", attempt(_rows_untouched, answer, rng, m, n)
-    yield "cost", attempt(_rows_cost, answer, rng)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _rows_cost), answer, rng)
 
 
 def _some(rng, count, of):
@@ -321,12 +330,13 @@ def _rows_shapes(rng, m, n):
 
 def _rows_untouched(answer, rng, m, n):
     function, weight = curve(rng, m, n), stale(rng, positive(rng, m))
-    report = {}
+    report, weights = {}, afresh(rng)
     for kind, x in {"plain": signed(rng, n), "leaf": stale(rng, signed(rng, n))}.items():
         rows = [2, 0]
         guard = Guard(x=x, w=weight)
         result = answer(lambda x: weight * function(x), x, rows)
         kept = {"rows unchanged": rows == [2, 0], "no graph": graphless([result])}
+        kept["the rows' sum"] = gist(weights, result.sum(0))  # their order is another question
         report[f"{kind} x"] = guard.report() | kept
     return report
 
@@ -391,8 +401,10 @@ def weighted_losses(answer, rng):
     losses, params = _losses(rng, k, n)
     alone = leaf(positive(rng, 2, n, dtype=F32))
     yield "unused", attempt(answer, losses, signed(rng, k), (*params, alone))
-    yield "untouched", attempt(_losses_untouched, answer, rng, k, n)
-    yield "cost", attempt(_losses_cost, answer, rng, k, n)
+    rng = afresh(rng)
+    yield "untouched", attempt(with_results(rng, _losses_untouched), answer, rng, k, n)
+    rng = afresh(rng)
+    yield "cost", attempt(with_results(rng, _losses_cost), answer, rng, k, n)
 
 
 def _losses(rng, k, n, dtype=torch.float64):
@@ -406,7 +418,7 @@ def _losses_untouched(answer, rng, k, n):
     losses, params = _losses(rng, k, n)
     for p in params:
         stale(rng, p)
-    weights = stale(rng, signed(rng, k))
+    weights = stale(rng, positive(rng, k))
     guard = Guard(losses=losses.detach(), p0=params[0], p1=params[1], weights=weights)
     result = answer(losses, weights, params)
     return guard.report() | {"no graph": graphless(result)}
@@ -414,7 +426,7 @@ def _losses_untouched(answer, rng, k, n):
 
 def _losses_cost(answer, rng, k, n):
     losses, params = _losses(rng, k, n)
-    weights = signed(rng, k)
+    weights = positive(rng, k)
     passes, _ = cost(lambda: answer(losses, weights, params))
     return {"backward passes": passes}
 
@@ -457,7 +469,7 @@ def jac_from_oracle(answer, rng):
     yield "calls", asked
     found, asked = _recovered(answer, {name: (jac, b) for name, jac in bands.items()})
     yield "banded", found
-    # Every element of a full column has to be told apart, which takes 2b + 1 questions: an honest
+    # Every element of a full column has to be told which takes 2b + 1 questions: an honest
     # answer within the budget asks exactly that often.
     small = {"b = 0": (_band(rng, 6, 6, 0), 0), "m < 2b + 1": (_unknown(rng, 3, 4), 3)}
     yield "budget", {"dict": asked["dict"] | _recovered(answer, small)[1]["dict"]}
