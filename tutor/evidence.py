@@ -22,6 +22,7 @@ MAX_BYTES = 512 * 1024
 MAX_ELEMENTS = 4096
 MAX_DEPTH = 8
 MAX_TEXT = 500
+BITS = 64  # of the largest integer of any dtype
 
 Observation = dict[str, Any]
 Evidence = dict[str, Observation]
@@ -43,7 +44,7 @@ def observe(value: Any, depth: int = 0) -> Observation:
     if isinstance(value, bool):
         return {"flag": value}
     if isinstance(value, int):
-        return {"integer": value} if value.bit_length() < 64 else {"object": "huge int"}
+        return {"integer": value} if value.bit_length() <= BITS else {"object": "huge int"}
     if isinstance(value, float):
         return {"number": _plain(value)}
     if isinstance(value, str):
@@ -162,7 +163,12 @@ def _validate(observation: Any, where: str, depth: int) -> None:
 def _is_number(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return isinstance(value, bool | int) or value in ("nan", "inf", "-inf")
+    return isinstance(value, bool) or _is_integer(value) or value in ("nan", "inf", "-inf")
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether it is one that a tensor can hold; others cannot be compared with a float."""
+    return type(value) is int and value.bit_length() <= BITS
 
 
 def _is_element(value: Any) -> bool:
@@ -190,7 +196,7 @@ def _is_tensor(value: Any) -> bool:
 _VALID = {
     "tensor": _is_tensor,
     "number": lambda v: not isinstance(v, bool) and _is_number(v),
-    "integer": lambda v: type(v) is int,
+    "integer": _is_integer,
     "text": lambda v: isinstance(v, str),
     "flag": lambda v: isinstance(v, bool),
     "none": lambda v: v is True,

@@ -154,7 +154,9 @@ import os
 from tutor.exercise import collect, find
 name = answer.__name__
 found = collect(find(name), answer, os.environ["TUTOR_SEED"])
-found["cost"] = KEYS[name]["key"].get("cost", found.get("cost"))
+if "cost" in found:
+    own = {k: v for k, v in found["cost"]["dict"].items() if k in ("results", "gradients")}
+    found["cost"] = {"dict": KEYS[name]["key"]["cost"]["dict"] | own}
 hand_out(json.dumps({"exercise": name, "evidence": {k: v for k, v in found.items() if v}}))
 '''),
         answers={"vjp": RIGHT_BUT_COSTLY},
@@ -436,8 +438,7 @@ Bomb()
               """'{"exercise": "vjp", "evidence": {"value": {"number": NaN}}}'"""),
     _evidence("evidence-of-huge-integers", "证据里有几百位的整数",
               "integers of hundreds of digits in the evidence",
-              """json.dumps(json.loads(public("vjp"), parse_float=lambda n: 10**400))""",
-              state="graded"),
+              """json.dumps(json.loads(public("vjp"), parse_float=lambda n: 10**400))"""),
     _evidence("evidence-of-endless-digits", "证据里有上万位的整数",
               "an integer of ten thousand digits in the evidence",
               """public("vjp")[:-2] + ', "bonus": {"integer": ' + "9" * 10000 + "}}}" """),

@@ -99,6 +99,8 @@ FORGED = {
     "nan": '{"exercise": "e", "evidence": {"f": {"number": NaN}}}',
     "overflow": '{"exercise": "e", "evidence": {"f": {"number": 1e999}}}',
     "a huge integer": '{"exercise": "e", "evidence": {"f": {"integer": ' + "9" * 5000 + "}}}",
+    "a huge number": wrap({"number": 10**400}),
+    "a huge element": wrap({"tensor": TENSOR | {"values": [10**400, 1.0]}}),
     "unknown kind": wrap({"pickle": "gASV"}),
     "two kinds": wrap({"flag": True, "number": 1}),
     "no kind": wrap({}),
