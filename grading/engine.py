@@ -102,7 +102,9 @@ class Processes(Engine):
             self._context = multiprocessing.get_context("spawn")
 
     def _start_server(self) -> None:
-        self._context.set_forkserver_preload(["grading.worker"])
+        # torch imports the second one with its first backward pass.
+        symbols = "torch.fx.experimental.symbolic_shapes"
+        self._context.set_forkserver_preload(["grading.worker", symbols])
         # numpy would start threads as it is imported.
         before = os.environ.get("OPENBLAS_NUM_THREADS")
         os.environ["OPENBLAS_NUM_THREADS"] = "1"

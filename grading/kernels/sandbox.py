@@ -175,7 +175,8 @@ def prepare(code: str) -> None:
 
     Raises NoSandbox, `warm.ParentFailed`.
     """
-    _wanted.update(module for module, name in NAMED.items() if name.search(code))
+    for modules, name in NAMED.items():
+        _wanted.update(modules if name.search(code) else ())
     asked(lambda parent: parent.preload(_wanted))
 
 

@@ -22,22 +22,37 @@ from pathlib import Path
 from typing import Any
 
 SCRIPT = Path(__file__).with_name("parent.py")
-# What every notebook of this course needs: torch, what torch imports on its first backward pass,
-# and a kernel.
+# What every notebook of this course needs: torch, what torch imports on its first backward pass and
+# its first count of operations, and a kernel with what that imports as it starts.
 PRELOAD = (
     "torch",
     "torch.fx.experimental.symbolic_shapes",
+    "torch._subclasses.schema_check_mode",
+    "faulthandler",
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
     "ipykernel.debugger",
     "IPython.core.completerlib",
     "IPython.core.debugger",
+    "IPython.core.logger",
+    "IPython.core.oinspect",
     "IPython.extensions.storemagic",
     "tornado.platform.asyncio",
 )
-# What some need. Optimizers and torch.func import torch._dynamo on their first use, which takes as
-# long as torch itself.
-PLOTS, DYNAMO = "matplotlib.pyplot", "torch._dynamo"
+# What some need. Not the inline backend itself, whose import connects it with the kernel's shell.
+PLOTS = (
+    "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg",
+    "IPython.core.magics.pylab",
+    "IPython.core.pylabtools",
+    "PIL.BmpImagePlugin",
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+    "PIL.PpmImagePlugin",
+)
+# Optimizers and torch.func import it on their first use, which takes as long as torch itself.
+DYNAMO = ("torch._dynamo",)
 SHARED = "AUTOGRAD_WARM_PARENT"  # the variable that names another process's parent
 START = 60.0  # seconds for a parent to have imported everything and answer
 MESSAGE = 1 << 16
@@ -254,7 +269,7 @@ def warm_parent(environment: Mapping[str, str]) -> Parent | Shared:
     if digest == read_at_import(environment):
         return Shared(address)
     return parent_for(
-        read_at_import(environment), lambda: Parent(environment, (*PRELOAD, PLOTS), later=[DYNAMO])
+        read_at_import(environment), lambda: Parent(environment, (*PRELOAD, *PLOTS), later=DYNAMO)
     )
 
 
