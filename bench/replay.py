@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from grading.course import ROOT
-from grading.notebooks import course_notebooks
+from grading.course import ROOT, course_notebooks
 
 from . import stock, venv
 from .grade import CORES, code_cells, limit

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
-from .engine import Cluster, Engine, Here, Processes, cores
+from .engine import Cluster, Engine, Here, Processes
+from .kernels import cores
 from .settings import require_isolation
 
 INTERRUPTED = 130  # as shells say it of Ctrl-C

@@ -1,11 +1,20 @@
 """Where the course is, which assignments it has, and what its source notebooks hold."""
 
+from __future__ import annotations
+
 import ast
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
+if TYPE_CHECKING:  # to import it takes as long as everything else that a command needs at first
+    import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def course_notebooks(root: Path = ROOT) -> list[Path]:
+    """The lessons and the source assignments below `root`, in order."""
+    return sorted(root.glob("notebooks/*.ipynb")) + sorted(root.glob("source/*/*.ipynb"))
 
 
 class UnknownAssignment(LookupError):
@@ -30,6 +39,8 @@ def source_path(assignment: str, root: Path = ROOT) -> Path:
 
 def read_source(assignment: str, root: Path = ROOT) -> nbformat.NotebookNode:
     """The source notebook of an assignment, solved. Raises UnknownAssignment."""
+    import nbformat
+
     return nbformat.read(source_path(assignment, root), as_version=4)
 
 

@@ -37,13 +37,6 @@ class Unreachable(Exception):
     """There is no scheduler at the address, or no worker at the scheduler."""
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Engine:
     """Any executor: ``make`` makes one, and another where that one broke; ``workers`` it has.
 

@@ -10,13 +10,11 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -26,10 +24,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode, ValidationError
 from PIL import Image
 
-from . import sockets
+from . import kernels, sockets
+from .course import ROOT, course_notebooks
 
-ROOT = Path(__file__).resolve().parent.parent
-CELL_TIMEOUT = 120  # seconds
 PICTURE_RMS = 1.0  # of decoded pixels, 0 to 255: noise stays below 0.005, real changes above 1.6
 PICTURES = ("image/png", "image/jpeg")
 
@@ -46,21 +43,11 @@ NOTEBOOK_METADATA = ("title", "authors")
 CELL_METADATA = ("nbgrader", "tags", "editable", "deletable")
 CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
-# What a developer's or a CI's shell may set and what would show in an output.
-FOREIGN_VARIABLES = ("TUTOR_SEED", "MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS")
-
-
 class NotebookError(Exception):
     """A notebook that cannot be read or run; the message is a sentence in both languages."""
 
     def __init__(self, zh: str, en: str):
         super().__init__(f"{zh}\n{en}")
-
-
-def course_notebooks(root: Path | str = ROOT) -> list[Path]:
-    """The lessons and the source assignments below `root`, in order."""
-    root = Path(root)
-    return sorted(root.glob("notebooks/*.ipynb")) + sorted(root.glob("source/*/*.ipynb"))
 
 
 def name_of(path: Path | str) -> str:
@@ -186,25 +173,13 @@ def picture_distance(left: str, right: str) -> float:
     return float(np.sqrt(np.mean((pixels[0] - pixels[1]) ** 2)))
 
 
-@contextmanager
-def kernel_environment() -> Iterator[dict[str, str]]:
-    """The environment that notebooks run in: this process's, with private, empty settings."""
-    with tempfile.TemporaryDirectory() as folder:
-        env = {key: value for key, value in os.environ.items() if key not in FOREIGN_VARIABLES}
-        for variable in ("IPYTHONDIR", "MPLCONFIGDIR"):
-            env[variable] = str(Path(folder, variable.lower()))
-            Path(env[variable]).mkdir()
-        env["PYTHONHASHSEED"] = "0"
-        yield env
-
-
 def run(nb: NotebookNode, folder: Path, env: dict[str, str], **options) -> NotebookNode:
     """Run `nb` in a fresh kernel in `folder`, in place; `options` are nbclient's traits."""
     with tempfile.TemporaryDirectory() as names:
         client = NotebookClient(
             nb,
             km=sockets.manager(Path(names)),
-            timeout=CELL_TIMEOUT,
+            timeout=kernels.CELL_TIMEOUT,
             record_timing=False,
             resources={"metadata": {"path": str(folder)}},
             **options,
@@ -220,7 +195,7 @@ def execute(paths: Iterable[Path | str]) -> list[Path]:
     every kind of cell counts) and id, for a notebook that fails; its file then stays as it was.
     """
     changed = []
-    with kernel_environment() as env:
+    with kernels.environment() as env:
         for path in map(Path, paths):
             before = path.read_text(encoding="utf-8") if path.exists() else ""
             old = read(path)

@@ -37,6 +37,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from grading import notebooks
+from grading.course import course_notebooks
 from grading.notebooks import ROOT, name_of
 
 GLOSSARY = ROOT / "docs" / "glossary.csv"
@@ -459,7 +460,7 @@ def main(paths: Iterable[Path | str] = ()) -> int:
     """Compare the languages of these notebooks, by default all and the README; an exit code."""
     given = [Path(path) for path in paths]
     try:
-        faults, counts = notebook_faults(given or notebooks.course_notebooks())
+        faults, counts = notebook_faults(given or course_notebooks())
     except notebooks.NotebookError as error:
         print(error, file=sys.stderr)
         return 1

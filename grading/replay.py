@@ -1,405 +1,21 @@
-"""Replay notebooks strictly: nbval, and a gate for what nbval never looks at.
+"""Replay notebooks: run every cell again, compare every output, in a pytest with `grading.strict`.
 
-As a pytest plugin (`pytest --nbval -p grading.replay …`) this module puts its own collector in
-nbval's place. Each notebook gets one more item, `gate`, which judges the file alone; each cell
-is compared as nbval does, and then by kind, mime types, metadata and pictures of its outputs.
-No rule sanitises anything. Counts of what was compared must equal what the files hold.
-
-A kernel gets all cells of its notebook at once, and the next notebooks' kernels run while one
-notebook is compared: several work at a time, and none waits for the comparison.
+The parent of the warm kernels is started before anything else that takes its time is imported.
 """
 
-import ast
-import json
 import os
-import re
 import subprocess
 import sys
-import tempfile
-import time
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from queue import Empty
 from typing import IO
 
-import nbformat
-import pytest
-import zmq
-from jupyter_core.utils import run_sync
-from nbformat import NotebookNode
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager, RunningKernel
-from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
+from . import kernels
+from .course import ROOT, course_notebooks
+from .kernels import warm
 
-from grading import notebooks, sockets
-from grading.engine import cores
-from grading.kernels import QUIET, warm
-from grading.notebooks import PICTURE_RMS, PICTURES, ROOT, name_of, picture_distance
-
-AT_ONCE = 4 * cores()  # notebooks: most will have ended before it is their turn
-PULSE = 20  # milliseconds between two tries to reach a kernel that is starting
-SILENCE = 10  # seconds without a reply, after which it is asked again
-READY = 500  # replies without anything published, after which it is given up
-COUNTED = ("notebooks", "cells", "outputs", "pictures")
 DEFAULT_PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"  # jupyter_client reads it
-AHEAD = "replay-ahead"  # the name of the plugin that starts kernels
-REPLAYED = "replayed"  # the key of the counts in the reports' user properties
-
-LOOSE_TAG = re.compile(r"skip|ignore|nbval", re.IGNORECASE)
-LOOSE_COMMENT = re.compile(r"^\s*#\s*(NBVAL_|PYTEST_VALIDATE_)", re.MULTILINE)
-UNCOMPARED = ("application/vnd.jupyter.widget-view+json",)
-PASSING = {
-    "an address": re.compile(r"\b0x[0-9a-f]{6,}\b"),
-    "a path": re.compile(r"(?<![\w.:/])/(?:home|Users|tmp|usr|var|opt)/\w"),
-    "the name of a kernel's file": re.compile(r"ipykernel_\d+"),
-}
-
-
-# --- the gate on the file alone -------------------------------------------------------------
-
-
-def static_faults(nb: NotebookNode) -> list[str]:
-    """What is wrong with a stored notebook before anything runs; each sentence names its cell.
-
-    Looks at code cells: run, in order, nothing excused from comparison, nothing in an output
-    that changes from run to run. A notebook without a code cell is a fault.
-    """
-    code = [(index, cell) for index, cell in enumerate(nb.cells) if cell.cell_type == "code"]
-    faults = [] if code else ["the notebook has no code cell"]
-    for number, (index, cell) in enumerate(code, start=1):
-        where = f"cell {index + 1} (id {cell.get('id', '?')})"
-        faults += [f"{where}: {fault}" for fault in _cell_faults(cell, number)]
-    return faults
-
-
-def _cell_faults(cell: NotebookNode, number: int) -> list[str]:
-    faults = []
-    if not cell.source.strip():
-        faults.append("an empty code cell")
-    if cell.execution_count is None:
-        faults.append("was never run")
-    elif cell.execution_count != number:
-        faults.append(f"ran as number {cell.execution_count}, it stands as number {number}")
-    tags = cell.metadata.get("tags", [])
-    faults += [f"the tag {tag!r} excuses it" for tag in tags if LOOSE_TAG.search(tag)]
-    if LOOSE_COMMENT.search(cell.source):
-        faults.append("a comment NBVAL_… excuses it")
-    for output in cell.outputs:
-        faults += _output_faults(output, cell, "raises-exception" in tags)
-    return faults
-
-
-def _output_faults(output: NotebookNode, cell: NotebookNode, may_raise: bool) -> list[str]:
-    faults = []
-    if output.output_type == "error" and not may_raise:
-        faults.append(f"ends in {output.ename} without the tag 'raises-exception'")
-    if output.get("execution_count", cell.execution_count) != cell.execution_count:
-        faults.append("an output has another execution count than the cell")
-    texts = [output.get("text", ""), output.get("evalue", "")]
-    for mime, value in output.get("data", {}).items():
-        if mime in UNCOMPARED:
-            faults.append(f"an output of the type {mime}, which cannot be compared")
-        elif mime not in PICTURES:
-            texts.append(value if isinstance(value, str) else json.dumps(value))
-    for what, pattern in PASSING.items():
-        found = pattern.search("\n".join(texts))
-        if found:
-            faults.append(f"{what} in an output: {found.group()}")
-    return faults
-
-
-def stored_counts(nb: NotebookNode) -> Counter:
-    """How much a replay of this notebook has to compare."""
-    counts = Counter(notebooks=1)
-    for cell in nb.cells:
-        if cell.cell_type == "code":
-            counts += Counter(cells=1) + output_counts(coalesce_streams(cell.outputs) or [])
-    return counts
-
-
-def output_counts(outputs: list[NotebookNode]) -> Counter:
-    pictures = sum(mime in PICTURES for output in outputs for mime in output.get("data", {}))
-    return Counter(outputs=len(outputs), pictures=pictures)
-
-
-# --- the comparison -------------------------------------------------------------------------
-
-
-def output_differences(stored: list[NotebookNode], new: list[NotebookNode]) -> list[str]:
-    """What nbval does not compare: order and kind of outputs, mime types, metadata, pictures.
-
-    Both lists have their streams merged. Pictures may differ by an RMS of PICTURE_RMS.
-    """
-    was, now = [_kind(output) for output in stored], [_kind(output) for output in new]
-    if was != now:
-        return [f"the file has the outputs {was}, this run gave {now}"]
-    differences = []
-    for number, (left, right) in enumerate(zip(stored, new, strict=True), start=1):
-        if dict(left.get("metadata", {})) != dict(right.get("metadata", {})):
-            differences.append(f"output {number}: metadata differ")
-        for mime in PICTURES:
-            if mime in left.get("data", {}):
-                differences += _picture_difference(number, left.data[mime], right.data[mime])
-    return differences
-
-
-def _kind(output: NotebookNode) -> str:
-    if output.output_type == "stream":
-        return output.name
-    return " ".join([output.output_type, *sorted(output.get("data", {}))])
-
-
-def _picture_difference(number: int, left: str, right: str) -> list[str]:
-    if left == right:
-        return []
-    try:
-        distance = picture_distance(left, right)
-    except (OSError, ValueError) as error:
-        return [f"output {number}: the picture cannot be decoded ({error})"]
-    if distance <= PICTURE_RMS:
-        return []
-    return [f"output {number}: the pictures differ (RMS {distance:.2f}, at most {PICTURE_RMS})"]
-
-
-class StrictCell(IPyNbCell):
-    """A code cell, compared as nbval does and then by `output_differences`."""
-
-    def compare_outputs(self, test, ref, skip_compare=None) -> bool:
-        self.user_properties.append((REPLAYED, dict(Counter(cells=1) + output_counts(ref))))
-        if not super().compare_outputs(test, ref, skip_compare):
-            return False
-        self.comparison_traceback = output_differences(ref, test)
-        return not self.comparison_traceback
-
-
-class Gate(pytest.Item):
-    """The file alone: `static_faults`."""
-
-    def runtest(self) -> None:
-        faults = static_faults(self.parent.nb)
-        if faults:
-            raise GateError("\n".join(faults))
-        self.user_properties.append((REPLAYED, {"notebooks": 1}))
-
-    def repr_failure(self, excinfo, style=None):
-        if isinstance(excinfo.value, GateError):
-            return f"{name_of(self.path)}\n{excinfo.value}"
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self):
-        return self.path, 0, f"{name_of(self.path)}::gate"
-
-
-class GateError(Exception):
-    """The stored notebook breaks a rule; the message has one line for each fault."""
-
-
-class SocketKernel(RunningKernel):
-    """nbval's kernel in this environment, with its sockets in ``folder`` and all it has to do."""
-
-    def __init__(self, folder: Path, cwd: Path, timeout: float, sources: Iterable[str]):
-        specs = NbvalKernelspecManager()
-        context = zmq.Context()
-        context.setsockopt(zmq.RCVHWM, 0)  # what is not read yet must not be lost
-        context.setsockopt(zmq.RECONNECT_IVL, PULSE)  # until the kernel listens
-        self.km = sockets.blocking_manager(
-            folder, CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=specs, context=context
-        )
-        # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
-        self.km.start_kernel(stderr=subprocess.DEVNULL, cwd=str(cwd), extra_arguments=QUIET)
-        self.kc = self.km.client()
-        self.kc.start_channels()
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                self._ensure_iopub_up()
-                break
-            except RuntimeError:
-                if time.monotonic() > deadline or not self.km.is_alive():
-                    self.stop()
-                    raise
-        asked = [super(SocketKernel, self).execute_cell_input(s, False) for s in sources]
-        self._asked = iter(asked)
-
-    def _ensure_iopub_up(self):
-        """Wait until what the kernel publishes arrives; nbval's way waits in whole seconds.
-
-        Raises RuntimeError.
-        """
-        asked = self.kc.kernel_info()
-        for _ in range(READY):
-            try:
-                self.await_reply(asked, SILENCE)
-            except Empty:
-                raise RuntimeError(f"the kernel said nothing for {SILENCE} s") from None
-            try:
-                return self.await_idle(asked, PULSE / 1000)
-            except Empty:
-                asked = self.kc.kernel_info()
-        raise RuntimeError("the kernel replies, but what it publishes does not arrive")
-
-    def execute_cell_input(self, cell_input, allow_stdin=None):
-        """The id of the message that asked the kernel for the next cell: it was sent long ago."""
-        return next(self._asked)
-
-    def get_message(self, stream, timeout=None):
-        """As nbval's, which lays out every message for a log, pictures too."""
-        channel = self.kc.iopub_channel if stream == "iopub" else self.kc.shell_channel
-        return channel.get_msg(timeout)
-
-    def is_alive(self):
-        """Whether there is something to hear from it; a later cell may have ended it."""
-        return hasattr(self, "km") and (self.kc.iopub_channel.msg_ready() or super().is_alive())
-
-    def stop(self):
-        """End the kernel; nbval's way looks for the end every tenth of a second."""
-        if not hasattr(self, "km"):
-            return  # nbval has done so, when the kernel fell silent
-        self.kc.stop_channels()
-        run_sync(self.km.provisioner.kill)()
-        run_sync(self.km.provisioner.wait)()
-        self.km.cleanup_resources()
-        self.km.context.destroy(linger=0)
-        del self.km
-
-
-class StrictFile(IPyNbFile):
-    """A notebook; collected in nbval's place."""
-
-    def begin(self):
-        """Start the notebook's kernel on all its cells."""
-        self._names = tempfile.TemporaryDirectory()
-        timeout = self.config.option.nbval_kernel_startup_timeout
-        sources = [cell.source for cell in self.nb.cells if cell.cell_type == "code"]
-        self.kernel = SocketKernel(Path(self._names.name), self.path.parent, timeout, sources)
-
-    def setup(self):
-        """Have the notebook's kernel, and the next ones, running."""
-        self.config.pluginmanager.get_plugin(AHEAD).take(self)
-
-    def teardown(self):
-        """End the kernel."""
-        if self.kernel is not None:
-            self.kernel.stop()
-            self.kernel = None
-        self._names.cleanup()
-
-    def collect(self):
-        cells = list(super().collect())
-        yield Gate.from_parent(self, name="gate")
-        for item in cells:
-            yield StrictCell.from_parent(
-                self,
-                name=f"{item.name} ({item.cell.get('id', '?')})",
-                cell_num=item.cell_num,
-                cell=item.cell,
-                options={
-                    "check": True,
-                    "check_exception": item.options["check_exception"],
-                    "skip": False,
-                },
-            )
-
-
-class Ahead:
-    """Starts the notebooks' kernels in their order, so many at once."""
-
-    def __init__(self, at_once: int):
-        self.at_once = at_once
-        self.files: list[StrictFile] = []
-
-    def pytest_collection_finish(self, session) -> None:
-        parents = dict.fromkeys(item.parent for item in session.items)
-        self.files = [parent for parent in parents if isinstance(parent, StrictFile)]
-
-    def take(self, file: StrictFile) -> None:
-        """Start this notebook's kernel, if it is not running, and as many of the next."""
-        if file.kernel is None:
-            file.begin()
-        for following in self.files[self.files.index(file) + 1 :]:
-            if sum(f.kernel is not None for f in self.files) >= self.at_once:
-                return
-            if following.kernel is None:
-                try:
-                    following.begin()
-                except Exception:
-                    return  # that will be said when it is that notebook's turn
-
-
-# --- the plugin -----------------------------------------------------------------------------
-
-
-def pytest_addoption(parser) -> None:
-    parser.getgroup("replay", "Strict replay of notebooks").addoption(
-        "--replay-without-pictures",
-        action="store_true",
-        help="do not fail when the notebooks hold no picture at all",
-    )
-    parser.getgroup("replay").addoption(
-        "--replay-at-once", type=int, default=1, help="how many notebooks run at a time"
-    )
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collect_file(file_path, parent):
-    collected = yield
-    return [
-        StrictFile.from_parent(parent, path=file_path) if type(file) is IPyNbFile else file
-        for file in collected
-    ]
-
-
-def pytest_configure(config) -> None:
-    config.pluginmanager.register(Tally(config), "replay-tally")
-    config.pluginmanager.register(Ahead(config.option.replay_at_once), AHEAD)
-
-
-def _notebooks_in(arguments: list[str]) -> list[Path]:
-    paths = {Path(argument.split("::")[0]) for argument in arguments}
-    inside = {found for path in paths if path.is_dir() for found in path.rglob("*.ipynb")}
-    return sorted({path for path in paths if path.is_file()} | inside)
-
-
-class Tally:
-    """Adds up the reports; the run fails when something was left out or nothing was compared."""
-
-    def __init__(self, config):
-        self.needed = [
-            name
-            for name in COUNTED
-            if name != "pictures" or not config.option.replay_without_pictures
-        ]
-        self.compared, self.stored = Counter(), Counter()
-        for path in _notebooks_in(config.args):
-            self.stored += stored_counts(notebooks.read(path))
-        self.skipped = 0
-
-    def pytest_runtest_logreport(self, report) -> None:
-        self.skipped += report.outcome == "skipped"
-        if report.when == "call":
-            for key, counts in report.user_properties:
-                self.compared.update(counts if key == REPLAYED else {})
-
-    def faults(self) -> list[str]:
-        faults = [f"no {name} compared" for name in self.needed if not self.compared[name]]
-        if self.compared != self.stored:
-            faults.append("not everything that is stored was compared")
-        if self.skipped:
-            faults.append("cells were skipped")
-        return faults
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session) -> None:
-        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = int(bool(self.faults()))
-
-    def pytest_terminal_summary(self, terminalreporter) -> None:
-        counts = [f"{self.compared[name]} of {self.stored[name]} {name}" for name in COUNTED]
-        terminalreporter.write_line(
-            f"replay compared {', '.join(counts)}; skipped {self.skipped}"
-        )
-        for fault in self.faults():
-            terminalreporter.write_line(f"replay: {fault}", red=True)
+AT_ONCE = 4  # notebooks for each core: most will have ended before it is their turn
 
 
 def replay(
@@ -411,24 +27,21 @@ def replay(
 ) -> int:
     """Replay these notebooks in a pytest of its own, `at_once` at a time; its exit code.
 
-    Fails when nothing was compared; without `pictures` the notebooks may have none. Kernels are
-    forked from a warm parent where that is to be had; with `cold` each is a process of its own.
-    The report goes to `output`, by default this process's standard output.
-    Raises NotebookError for a file that is no notebook.
+    Fails when a file is no notebook or nothing was compared; without `pictures` the notebooks may
+    have none. Kernels are forked from a warm parent where that is to be had; with `cold` each is a
+    process of its own. The report goes to `output`, by default this process's standard output.
     """
     chosen = [Path(path).resolve() for path in paths]
-    for path in chosen:
-        notebooks.read(path)
     # Test ids are relative to the root; of files outside it they would not be unique.
     root = ROOT if all(path.is_relative_to(ROOT) for path in chosen) else Path("/")
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(root)]
-    command += ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", "-p", "grading.replay"]
-    command += ["-p", "no:cacheprovider"]
-    command += [f"--nbval-cell-timeout={notebooks.CELL_TIMEOUT}", "-q", "--color=no"]
+    command += ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", "-p", "grading.strict"]
+    command += ["-p", "no:cacheprovider", "-q", "--color=no"]
+    command += [f"--nbval-cell-timeout={kernels.CELL_TIMEOUT}"]
     command += [f"--replay-at-once={at_once}"]
     command += [] if pictures else ["--replay-without-pictures"]
     command += map(str, chosen)
-    with notebooks.kernel_environment() as env:
+    with kernels.environment() as env:
         env.pop("PYTEST_ADDOPTS", None)
         # The other plugins that are installed take a second to say nothing.
         env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -438,157 +51,21 @@ def replay(
         return subprocess.run(command, env=env, check=False, stdout=output).returncode
 
 
-# --- the released assignments ---------------------------------------------------------------
-
-CALL_STUB = """
-def _call_stub(name):
-    import inspect, json
-    function = globals()[name]
-    parameters = inspect.signature(function).parameters.values()
-    needed = [p for p in parameters if p.default is p.empty and p.kind < p.VAR_POSITIONAL]
-    keywords = {p.name: None for p in parameters
-                if p.default is p.empty and p.kind == p.KEYWORD_ONLY}
-    try:
-        function(*[None] * len(needed), **keywords)
-        raised = ["nothing", ""]
-    except Exception as error:
-        raised = [type(error).__name__, str(error)]
-    print(json.dumps(raised))
-"""
-SOLUTION = re.compile(r"### BEGIN SOLUTION(.*?)### END SOLUTION", re.DOTALL)
-MARKS = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
-
-
-def replay_released(assignment: str) -> list[str]:
-    """What is wrong with the released form of an assignment; prints what it looked at."""
-    from grading.release import released  # imported late: nbgrader takes seconds to load
-
-    source = notebooks.read(ROOT / "source" / assignment / f"{assignment}.ipynb")
-    faults, counts = released_faults(released(assignment), source)
-    shown = ", ".join(f"{counts[name]} {name}" for name in ("cells", "stubs", "checks"))
-    print(f"released {assignment}: ran {shown}; {counts['lines']} solution lines looked for")
-    return [f"released {assignment}: {fault}" for fault in faults]
-
-
-def released_faults(nb: NotebookNode, source: NotebookNode) -> tuple[list[str], Counter]:
-    """Run an unsolved notebook and look for what it must not have; (faults, counts).
-
-    Every cell before the first stub runs; every stub raises NotImplementedError naming its
-    task; no check passes; nothing of the solutions in `source` and no output is left.
-    """
-    counts: Counter = Counter()
-    faults = _left_over(nb, source, counts)
-    probed = nbformat.from_dict(json.loads(json.dumps(nb)))
-    probed.cells = [part for cell in probed.cells for part in (cell, *_stub_calls(cell))]
-    with notebooks.kernel_environment() as env:
-        folder = Path(env["IPYTHONDIR"])
-        notebooks.run(probed, folder, env, allow_errors=True)
-    answered = False
-    for cell in probed.cells:
-        answered = answered or is_answer(cell)
-        if cell.cell_type == "code":
-            faults += _ran_as_it_must(cell, answered, counts)
-    faults += [f"no {name} found" for name in ("cells", "stubs", "checks") if not counts[name]]
-    return faults, counts
-
-
-def is_answer(cell: NotebookNode) -> bool:
-    """A code cell that the student fills in."""
-    return cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution", False)
-
-
-def _functions(source: str) -> list[str]:
-    return [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-
-
-def _stub_calls(cell: NotebookNode) -> list[NotebookNode]:
-    if not is_answer(cell):
-        return []
-    return [
-        nbformat.v4.new_code_cell(f"{CALL_STUB}_call_stub({name!r})", metadata={"stub": name})
-        for name in _functions(cell.source)
-    ]
-
-
-def _ran_as_it_must(cell: NotebookNode, answered: bool, counts: Counter) -> list[str]:
-    errors = [output for output in cell.outputs if output.output_type == "error"]
-    ended = f"{errors[0].ename}: {errors[0].evalue}".split("\n")[0] if errors else "no error"
-    where = f"cell {cell.metadata.get('nbgrader', {}).get('grade_id', cell.id)}"
-    if "stub" in cell.metadata:
-        counts["stubs"] += 1
-        return _stub_faults(cell.metadata.stub, cell.outputs)
-    if cell.metadata.get("nbgrader", {}).get("grade", False) and not is_answer(cell):
-        counts["checks"] += 1
-        return [] if errors else [f"{where}: the check passes an unsolved exercise"]
-    counts["cells"] += 1
-    if is_answer(cell) and not _functions(cell.source):
-        counts["stubs"] += 1
-        named = cell.metadata.nbgrader.grade_id in ended
-        if not ended.startswith("NotImplementedError") or not named:
-            return [f"{where}: the stub must raise NotImplementedError naming it, got {ended}"]
-        return []
-    if errors and not (answered and ended.startswith("NotImplementedError")):
-        return [f"{where}: {ended}"]
-    return []
-
-
-def _stub_faults(name: str, outputs: list[NotebookNode]) -> list[str]:
-    text = "".join(output.get("text", "") for output in outputs)
-    try:
-        kind, message = json.loads(text)
-    except ValueError:
-        return [f"the stub {name} could not be called"]
-    if kind != "NotImplementedError" or name not in message:
-        return [f"the stub {name} must raise NotImplementedError naming it, got {kind}: {message}"]
-    return []
-
-
-def _left_over(nb: NotebookNode, source: NotebookNode, counts: Counter) -> list[str]:
-    """Solution lines of `source` that stand nowhere else in it, outputs, and nbgrader's marks."""
-    solutions, rest = set(), set()
-    for cell in source.cells:
-        if is_answer(cell):
-            blocks = SOLUTION.findall(cell.source) or [cell.source]
-            solutions |= {line for block in blocks for line in _lines(block)}
-            rest |= _lines(SOLUTION.sub("", cell.source)) if blocks != [cell.source] else set()
-        else:
-            rest |= _lines(cell.source)
-    secret = solutions - rest
-    counts["lines"] += len(secret)
-    faults = [] if secret else ["no solution found in the source notebook"]
-    for cell in nb.cells:
-        where = f"cell {cell.metadata.get('nbgrader', {}).get('grade_id', cell.get('id'))}"
-        left = sorted(secret & _lines(cell.source))
-        left += [mark for mark in MARKS if mark in cell.source]
-        faults += [f"{where}: left of the solution: {line}" for line in left]
-        if cell.get("outputs"):
-            faults.append(f"{where}: an output is left")
-    return faults
-
-
-def _lines(text: str) -> set[str]:
-    """Lines of code without white space and comments that say something on their own."""
-    lines = (re.sub(r"\s+", "", line.split("#")[0]) for line in text.splitlines())
-    return {line for line in lines if len(line) > 5 and line != "return"}
-
-
 def main(
     paths: Iterable[Path | str] = (), at_once: int | None = None, cold: bool = False
 ) -> int:
     """Replay these notebooks or, by default, the whole course and its releases; an exit code."""
     given = [Path(path) for path in paths]
-    chosen = given or notebooks.course_notebooks()
+    chosen = given or course_notebooks()
     if not chosen:
         print("没有找到笔记本。 / No notebook found.", file=sys.stderr)
         return 1
-    try:
-        # One notebook may well have no picture; a whole course without any is a fault.
-        code = replay(chosen, at_once or AT_ONCE, pictures=not given, cold=cold)
-    except notebooks.NotebookError as error:
-        print(error, file=sys.stderr)
-        return 1
+    # One notebook may well have no picture; a whole course without any is a fault.
+    code = replay(chosen, at_once or AT_ONCE * kernels.cores(), pictures=not given, cold=cold)
     faults = []
     if not given:
+        from .stubs import replay_released  # imported late: the kernels' parent comes first
+
         for path in sorted(ROOT.glob("source/*/*.ipynb")):
             faults += replay_released(path.stem)
         print("\n".join(faults) or "released assignments: no fault")

@@ -1,11 +1,25 @@
 """Kernels that start warm, and kernels in a sandbox, for whatever speaks jupyter_client."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .sandbox import Isolation, NoSandbox, isolation
 from .warm import shut_down
 
-__all__ = ["JUPYTER", "QUIET", "Isolation", "NoSandbox", "isolation", "prepare", "shut_down"]
+__all__ = [
+    "JUPYTER",
+    "QUIET",
+    "Isolation",
+    "NoSandbox",
+    "cores",
+    "environment",
+    "isolation",
+    "prepare",
+    "shut_down",
+]
 
 # For JUPYTER_PATH: the kernelspecs "warm" and "sandbox".
 JUPYTER = Path(__file__).with_name("jupyter")
@@ -17,6 +31,10 @@ QUIET = [
     "--IPythonKernel._execute_sleep=0",
     "--ForkedKernel.announces=False",
 ]
+
+CELL_TIMEOUT = 120  # seconds, for a cell of the course's own notebooks
+# What a developer's or a CI's shell may set and what would show in an output.
+FOREIGN_VARIABLES = ("TUTOR_SEED", "MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS")
 
 
 def prepare(kernel: str, code: str = "") -> None:
@@ -30,3 +48,22 @@ def prepare(kernel: str, code: str = "") -> None:
         from . import sandbox
 
         sandbox.prepare(code)
+
+
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """The environment that notebooks run in: this process's, with private, empty settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {key: value for key, value in os.environ.items() if key not in FOREIGN_VARIABLES}
+        for variable in ("IPYTHONDIR", "MPLCONFIGDIR"):
+            env[variable] = str(Path(folder, variable.lower()))
+            Path(env[variable]).mkdir()
+        env["PYTHONHASHSEED"] = "0"
+        yield env
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -6,7 +6,7 @@ import json
 import nbformat
 import pytest
 
-from grading import notebooks, replay
+from grading import course, notebooks, strict
 
 from .conftest import POINTS, as_png, small_notebook
 
@@ -123,10 +123,10 @@ def test_what_is_no_notebook_is_refused_in_a_sentence(tmp_path, text, capsys):
 
 
 def test_the_course_is_canonical_and_passes_the_gate():
-    paths = notebooks.course_notebooks()
+    paths = course.course_notebooks()
     assert {path.parts[-2] for path in paths} >= {"notebooks"}
     assert notebooks.check_canonical(paths) == []
-    faults = {path.name: replay.static_faults(notebooks.read(path)) for path in paths}
+    faults = {path.name: strict.static_faults(notebooks.read(path)) for path in paths}
     assert not any(faults.values()), faults
     switch = ast.dump(ast.parse("from tutor import language; language()"))
     for path in paths:

@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 from grading import notebooks, parity
+from grading.course import course_notebooks
 
 from .conftest import PAIR
 
@@ -129,7 +130,7 @@ def test_the_glossary_is_sound():
 
 
 def test_the_course_speaks_both_languages():
-    paths = notebooks.course_notebooks()
+    paths = course_notebooks()
     faults, counts = parity.notebook_faults(paths)
     print(dict(counts))
     assert faults == []

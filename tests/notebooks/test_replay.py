@@ -6,7 +6,7 @@ import shutil
 import nbformat
 import pytest
 
-from grading import notebooks, replay
+from grading import kernels, notebooks, replay, strict, stubs
 
 from .conftest import POINTS, as_png
 from .test_notebooks import cell, edit
@@ -83,7 +83,7 @@ def test_the_report_says_what_differs_and_counts(failures):
 def test_a_clean_notebook_passes_and_everything_is_counted(executed, capfd):
     assert replay.replay([executed]) == 0
     out = capfd.readouterr().out
-    pictures = replay.stored_counts(notebooks.read(executed))["pictures"]
+    pictures = strict.stored_counts(notebooks.read(executed))["pictures"]
     assert pictures > 0
     assert (f"compared 1 of 1 notebooks, 5 of 5 cells, 3 of 3 outputs, {pictures} of {pictures} "
             "pictures; skipped 0") in out
@@ -101,19 +101,19 @@ def test_a_replay_that_compares_no_picture_fails_unless_told(tmp_path, capfd):
 
 def test_cells_after_an_endless_loop_are_not_taken_for_replayed(clean, monkeypatch, capfd):
     edit(clean, lambda data: cell(data, "picture").update(source="while True: pass"))
-    monkeypatch.setattr(notebooks, "CELL_TIMEOUT", 1)
+    monkeypatch.setattr(kernels, "CELL_TIMEOUT", 1)
     assert replay.replay([clean]) == 1
     out = capfd.readouterr().out
     assert "Timeout of 1 seconds exceeded" in out
     assert "4 of 5 cells" in out and "not everything that is stored was compared" in out
 
 
-def test_no_notebook_and_a_broken_one_fail(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(notebooks, "course_notebooks", list)
+def test_no_notebook_and_a_broken_one_fail(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(replay, "course_notebooks", list)
     assert replay.main() == 1
     (tmp_path / "bad.ipynb").write_text("{")
     assert replay.main([tmp_path / "bad.ipynb"]) == 1
-    assert "Cannot read bad.ipynb" in capsys.readouterr().err
+    assert "Cannot read bad.ipynb" in capfd.readouterr().err
 
 
 # --- the gate on the file alone ---------------------------------------------------------------
@@ -142,14 +142,14 @@ STATIC_FAULTS = {
 
 
 def test_a_clean_file_has_no_static_fault(clean):
-    assert replay.static_faults(notebooks.read(clean)) == []
+    assert strict.static_faults(notebooks.read(clean)) == []
 
 
 @pytest.mark.parametrize("name", STATIC_FAULTS)
 def test_a_static_fault_is_caught(clean, name):
     spoil, message = STATIC_FAULTS[name]
     edit(clean, spoil)
-    faults = replay.static_faults(notebooks.read(clean))
+    faults = strict.static_faults(notebooks.read(clean))
     assert any(message in fault for fault in faults), faults
 
 
@@ -185,7 +185,7 @@ RELEASES = {
 @pytest.fixture(scope="session")
 def releases():
     source = assignment(SOLVED)
-    return {name: replay.released_faults(nb, source) for name, (nb, _) in RELEASES.items()}
+    return {name: stubs.released_faults(nb, source) for name, (nb, _) in RELEASES.items()}
 
 
 @pytest.mark.parametrize("name", RELEASES)
