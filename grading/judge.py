@@ -92,7 +92,8 @@ def _named(
     if all(UNWRITTEN in ev.dumps(name, evidence.get(name, {})) for name in verdict.wrong):
         return None
     passed = tuple(facet.passed for facet in verdict.facets)
-    likely = [m for m in known if m.name in _wrong_in_public(verdict.exercise, passed)]
+    public = _passed_in_public(verdict.exercise)
+    likely = [m for m in known if public.get(m.name) == passed]
     named = name_misconception(evidence, key, likely, verdict.wrong)
     if named and all(alike(evidence[name], named.evidence[name]) for name in key):
         return named
@@ -100,18 +101,14 @@ def _named(
 
 
 @cache
-def _wrong_in_public(exercise: Exercise, passed: tuple[bool, ...]) -> frozenset[str]:
-    """The misconceptions that pass just these facets under the public seed; none without keys."""
+def _passed_in_public(exercise: Exercise) -> dict[str, tuple[bool, ...]]:
+    """Which facets each misconception passes under the public seed; empty without keys."""
     try:
         key, known = keys.load(exercise.assignment, exercise.name)
     except (OSError, LookupError):
-        return frozenset()
-
-    def passes(m: Misconception) -> tuple[bool, ...]:
-        names = [facet.name for facet in exercise.facets]
-        return tuple(not difference(m.evidence[name], key[name]) for name in names)
-
-    return frozenset(m.name for m in known if passes(m) == passed)
+        return {}
+    names = [facet.name for facet in exercise.facets]
+    return {m.name: tuple(not difference(m.evidence[n], key[n]) for n in names) for m in known}
 
 
 def judge_notebook(

@@ -221,19 +221,11 @@ class Names:
     @classmethod
     def of(cls, sources: Iterable[str]) -> "Names":
         """The names of cells, those first of which others must not change the meaning."""
-        names = cls()
-        nodes = [n for tree in filter(None, map(parsed, sources)) for n in ast.walk(tree)]
-        defined = [node for node in nodes if isinstance(node, ast.ClassDef)]
-        for node in nodes:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                for name, thing in imported(node):
-                    names.bound.setdefault(name, thing)
-            elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                names.others.add(node.id)
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-                names.others.add(node.name)
-            elif isinstance(node, ast.arg):
-                names.others.add(node.arg)
+        names, defined = cls(), []
+        for bound, others, classes in map(_bindings, sources):
+            names.bound = dict(bound) | names.bound
+            names.others |= others
+            defined += classes
         names.classes = {node.name for node in defined}
         for _ in defined:  # one may derive from another that comes later
             names.functions |= {n.name for n in defined if any(map(names.is_function, n.bases))}
@@ -274,6 +266,26 @@ def _is_guarded(thing: Any) -> bool:
 
 
 @lru_cache(maxsize=256)  # the released cells are the same in every submission
+def _bindings(source: str) -> tuple[dict[str, Any], set[str], list[ast.ClassDef]]:
+    """What a cell binds: names by imports, and what to; other names; the classes it defines."""
+    bound, others, classes = {}, set(), []
+    tree = parsed(source)
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name, thing in imported(node):
+                bound.setdefault(name, thing)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            others.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            others.add(node.name)
+        elif isinstance(node, ast.arg):
+            others.add(node.arg)
+        if isinstance(node, ast.ClassDef):
+            classes.append(node)
+    return bound, others, classes
+
+
+@lru_cache(maxsize=256)
 def parsed(source: str) -> ast.Module | None:
     """A cell as IPython would run it; None if it is no Python, or not Python alone."""
     try:
