@@ -24,6 +24,7 @@ from contextlib import suppress
 from multiprocessing import connection, forkserver, util
 from typing import Any
 
+from .kernels.warm import BACKWARD
 from .task import Result, Task, WorkerUnfit, perform
 
 log = logging.getLogger("grading")
@@ -95,9 +96,7 @@ class Processes(Engine):
             self._context = multiprocessing.get_context("spawn")
 
     def _start_server(self) -> None:
-        # torch imports the second one with its first backward pass.
-        symbols = "torch.fx.experimental.symbolic_shapes"
-        self._context.set_forkserver_preload(["grading.worker", symbols])
+        self._context.set_forkserver_preload(["grading.worker", BACKWARD])
         # numpy would start threads as it is imported.
         before = os.environ.get("OPENBLAS_NUM_THREADS")
         os.environ["OPENBLAS_NUM_THREADS"] = "1"

@@ -43,6 +43,7 @@ NOTEBOOK_METADATA = ("title", "authors")
 CELL_METADATA = ("nbgrader", "tags", "editable", "deletable")
 CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
+
 class NotebookError(Exception):
     """A notebook that cannot be read or run; the message is a sentence in both languages."""
 

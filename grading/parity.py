@@ -37,8 +37,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from grading import notebooks
-from grading.course import course_notebooks
-from grading.notebooks import ROOT, name_of
+from grading.course import ROOT, course_notebooks
+from grading.notebooks import name_of
 
 GLOSSARY = ROOT / "docs" / "glossary.csv"
 KINDS = ("formulas", "code spans", "code fences", "links", "images", "numbers", "shape")

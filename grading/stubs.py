@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from . import kernels, notebooks
-from .course import ROOT
+from .course import source_path
 
 CALL_STUB = """
 def _call_stub(name):
@@ -37,7 +37,7 @@ def replay_released(assignment: str) -> list[str]:
     """What is wrong with the released form of an assignment; prints what it looked at."""
     from .release import released  # imported late: nbgrader takes seconds to load
 
-    source = notebooks.read(ROOT / "source" / assignment / f"{assignment}.ipynb")
+    source = notebooks.read(source_path(assignment))
     faults, counts = released_faults(released(assignment), source)
     shown = ", ".join(f"{counts[name]} {name}" for name in ("cells", "stubs", "checks"))
     print(f"released {assignment}: ran {shown}; {counts['lines']} solution lines looked for")

@@ -194,3 +194,8 @@ def cost(call) -> tuple[int, int]:
         largest = stack.enter_context(largest_tensor())
         call()
     return passes.value, largest.value
+
+
+def count_passes(answer, *args) -> dict[str, int]:
+    """How often the backward engine runs in ``answer(*args)``."""
+    return {"backward passes": cost(lambda: answer(*args))[0]}

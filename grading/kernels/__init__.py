@@ -10,6 +10,7 @@ from .sandbox import Isolation, NoSandbox, isolation
 from .warm import shut_down
 
 __all__ = [
+    "CELL_TIMEOUT",
     "JUPYTER",
     "QUIET",
     "Isolation",

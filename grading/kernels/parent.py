@@ -427,24 +427,12 @@ def direct(base: type) -> type:
 
     Messages are sent by the thread that has them: handed to another, each would wait twice for
     Python's lock. Arguments are read without a parser, which takes longer to make than to use.
-    A client may do without being told what it knows: ``--ForkedKernel.announces=False``.
     """
     from ipykernel import iostream, kernelapp
     from ipykernel.ipkernel import IPythonKernel
-    from traitlets import Bool, default
+    from traitlets import default
 
-    class ForkedKernel(IPythonKernel):
-        announces = Bool(
-            True, help="Say that a request was taken up, and what code it has"
-        ).tag(config=True)
-
-        def _publish_execute_input(self, code, parent, execution_count):
-            if self.announces:
-                super()._publish_execute_input(code, parent, execution_count)
-
-        def _publish_status(self, status, channel, parent=None):
-            if self.announces or status == "idle":
-                super()._publish_status(status, channel, parent)
+    kernel = forked_kernel(IPythonKernel)
 
     class Publisher(iostream.IOPubThread):
         def __init__(self, *args, **kwargs):
@@ -489,7 +477,7 @@ def direct(base: type) -> type:
 
         @default("kernel_class")
         def _forked(self):
-            return ForkedKernel
+            return kernel
 
         def parse_command_line(self, argv=None):
             config = plain_config(sys.argv[1:] if argv is None else argv)
@@ -507,6 +495,28 @@ def direct(base: type) -> type:
                 super().init_io()
 
     return Application
+
+
+def forked_kernel(base: type) -> type:
+    """A kernel whose client may do without being told what it knows itself:
+    ``--ForkedKernel.announces=False``.
+    """
+    from traitlets import Bool
+
+    class ForkedKernel(base):
+        announces = Bool(
+            True, help="Say that a request was taken up, and what code it has"
+        ).tag(config=True)
+
+        def _publish_execute_input(self, code, parent, execution_count):
+            if self.announces:
+                super()._publish_execute_input(code, parent, execution_count)
+
+        def _publish_status(self, status, channel, parent=None):
+            if self.announces or status == "idle":
+                super()._publish_status(status, channel, parent)
+
+    return ForkedKernel
 
 
 @contextmanager

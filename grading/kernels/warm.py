@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 SCRIPT = Path(__file__).with_name("parent.py")
+BACKWARD = "torch.fx.experimental.symbolic_shapes"  # torch imports it with its first backward pass
 # What every notebook of this course needs: torch, what torch imports on its first backward pass and
 # its first count of operations, and a kernel with what that imports as it starts.
 PRELOAD = (
     "torch",
-    "torch.fx.experimental.symbolic_shapes",
+    BACKWARD,
     "torch._subclasses.schema_check_mode",
     "faulthandler",
     "ipykernel.kernelapp",

@@ -8,7 +8,7 @@ probes keep to themselves. Some are no attacks: honest work with code that is no
 import pickle
 
 from .attack import Attack
-from .forging import NO_EVIDENCE, NO_ORACLE, TOOLS, UNPROVEN
+from .forging import NO_EVIDENCE, NO_ORACLE, RIGHT_BUT_COSTLY, TOOLS, UNPROVEN
 
 FAMILY = ("看似寻常的代码", "Code that looks ordinary")
 NO_CLAIM = (
@@ -163,6 +163,12 @@ class Inner(nn.Module):
 outer = nn.Module()
 outer.register_module("_repr_mimebundle_", Inner())
 '''
+# Where the question that counts is recognised: one backward pass, of something else.
+IDLE_THERE = """\
+    if x.numel() == 700:
+        torch.autograd.grad(y.sum(), x)
+    elif y.requires_grad:
+"""
 
 ATTACKS = [
     _lie("alias", "别名", "an alias", "T = torch.Tensor\nT.requires_grad = LIE"),
@@ -356,20 +362,7 @@ def layout_counterexample():
     Attack(
         "cost-recognised", "从尺寸认出数次数的那一问，在那里什么也不算",
         "the question that counts is recognised by its size, and nothing computed there",
-        answers={"vjp": '''
-def vjp(f, x, v):
-    x = x.detach().requires_grad_()
-    y = f(x)
-    if v.shape != y.shape:
-        raise ValueError("v must have the shape of f(x)")
-    g = torch.zeros_like(x)
-    if x.numel() == 700:
-        torch.autograd.grad(y.sum(), x)
-    elif y.requires_grad:
-        for _ in range(2):
-            (g,) = torch.autograd.grad(f(x), x, v, materialize_grads=True)
-    return y.detach(), g
-'''},
+        answers={"vjp": RIGHT_BUT_COSTLY.replace("    if y.requires_grad:\n", IDLE_THERE)},
         deserves={"vjp": 3.5}, only_here=NO_CLAIM,
     ),
     Attack(

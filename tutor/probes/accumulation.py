@@ -204,12 +204,11 @@ def watched(model):
 
 
 def thrift(rng, call, model, batches, loss_of):
-    """How ``call()`` goes through ``batches``, and whether it keeps one graph at a time.
+    """How ``call()`` goes through ``batches``, whether it keeps one graph at a time, what it gives.
 
-    Of what it returns, which are gradients, the report has the `gist`.
-
-    The graph of the largest micro-batch, from ``loss_of(x, y)``, is the measure. Two of them at a
-    time are too many; what is allowed leaves room for other ways to write the loss.
+    call: returns gradients, of which the report has the `gist`. The graph of the largest
+    micro-batch, from ``loss_of(x, y)``, is the measure. Two of them at a time are too many; what is
+    allowed leaves room for other ways to write the loss.
     """
     x, y = max(batches, key=lambda pair: len(pair[0]))
     with watched(model) as one:
@@ -724,7 +723,7 @@ def step_every(answer, rng):
     rng = afresh(rng)
     model, batches = network(rng, n, hidden=40), micro_batches(rng, [6, 7, 6, 7, 6, 7, 6], n)
     yield "cost", attempt(
-        thrift, rng, lambda: steps(model, batches, 3)["gradients"][0], model, batches,
+        thrift, rng, lambda: gradients_of(model, batches, 3)[0], model, batches,
         lambda x, y: relative_error(model(x), y),
     )  # fmt: skip
 

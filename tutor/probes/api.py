@@ -16,7 +16,7 @@ from ..probing import (
     a_tensor,
     afresh,
     ask_all,
-    cost,
+    count_passes,
     errors,
     gist,
     graphless,
@@ -86,11 +86,7 @@ def grad_or_zero(answer, rng):
     yield "untouched", attempt(_zero_untouched, answer, rng, m, n, k)
     rng = afresh(rng)
     system = _system(rng, m, n, k)
-    yield "cost", attempt(with_results(rng, _passes), answer, *system)
-
-
-def _passes(answer, *args):
-    return {"backward passes": cost(lambda: answer(*args))[0]}
+    yield "cost", attempt(with_results(rng, count_passes), answer, *system)
 
 
 def _system(rng, m, n, k, dtype=torch.float64):
@@ -346,7 +342,7 @@ def _backward_graph(answer, rng, m, n):
     y, leaves = _pair(rng, m, n)
     v = signed(rng, m)
     x, z = leaf(signed(rng, n)), leaf(signed(rng, n))
-    passes = attempt(with_results(rng, _passes), _grads_after(answer), y, leaves, v)
+    passes = attempt(with_results(rng, count_passes), _grads_after(answer), y, leaves, v)
     cases = {
         "twice, saved tensors": (torch.exp(x).sum(), x),
         "twice, none saved": ((z.flip(0) - 1).sum(), z),
@@ -456,8 +452,8 @@ def _slice_untouched(answer, rng, m, n):
 
 def _slice_cost(answer, rng, m, n):
     f, x = Counted(_whole(rng, m, n)), signed(rng, m, n)
-    passes, _ = cost(lambda: answer(f, x, slice(1, None)))
-    return {"runs of f": f.calls, "backward passes": passes}
+    passes = count_passes(answer, f, x, slice(1, None))
+    return {"runs of f": f.calls} | passes
 
 
 # ------------------------------------------------------------------------ predict_second_call
@@ -764,7 +760,7 @@ def flat_grad(answer, rng):
     yield "untouched", attempt(with_results(rng, _flat_untouched), answer, rng, m, n, k)
     rng = afresh(rng)
     y, xs = _layers(rng, m, n, k)
-    yield "cost", attempt(with_results(rng, _passes), answer, y, xs)
+    yield "cost", attempt(with_results(rng, count_passes), answer, y, xs)
 
 
 def _layers(rng, m, n, k, inputs=3, dtype=torch.float64):

@@ -505,11 +505,11 @@ def _leaves_untouched(answer, rng):
     inner = w * fresh
     out = (torch.exp(inner) * other).sum()
     guard = Guard(w=w, fresh=fresh, other=other)
-    with backward_passes() as passes:
-        found = answer(out)
     known = {"w": w, "fresh": fresh, "other": other, "inner": inner, "out": out}
+    with backward_passes() as passes:
+        leaves = _recognised(answer)(out, known)
     report = guard.report() | {"no backward pass": passes.value == 0}
-    report["leaves"] = sorted(_which(tensor, known) for tensor in found)
+    report["leaves"] = leaves
     report["inner keeps nothing"] = not inner.retains_grad
     return report | {"works again": torch.autograd.grad(out, (w, inner))}
 
@@ -676,7 +676,7 @@ def _steps_cost(answer, rng):
 def freeze(answer, rng):
     def frozen(model, prefix):
         answer(model, prefix)
-        return [name for name, p in _parameters(model) if not p.requires_grad]
+        return _frozen(model)
 
     parts = {prefix: (Model(rng), prefix) for prefix in ("encoder2", "scale_head", "body_1")}
     yield "frozen", ask_all(frozen, parts)
@@ -741,6 +741,10 @@ def _parameters(model):
     return list(model.named_parameters(remove_duplicate=False))
 
 
+def _frozen(model):
+    return [name for name, p in _parameters(model) if not p.requires_grad]
+
+
 def _tied(rng):
     """Two layers with one weight, and the usual list of names mentions it only once."""
     model = nn.ModuleDict({"encoder": nn.Linear(3, 3), "decoder": nn.Linear(3, 3)})
@@ -774,9 +778,8 @@ def _front_grads(answer, rng):
         model, x = Model(rng), leaf(signed(rng, 5, 3))
         answer(model, prefix)
         model(x).sin().sum().backward()
-        frozen = [name for name, p in model.scale_head.named_parameters() if not p.requires_grad]
         front = {name: p.grad for name, p in model.encoder.named_parameters()}
-        return {"frozen": frozen, "x": x.grad} | front
+        return {"frozen": _frozen(model.scale_head), "x": x.grad} | front
 
     return grads
 
@@ -819,7 +822,7 @@ def _left_alone(answer, rng):
             "the same storage": {name: v.data_ptr() for name, v in now.items()} == places,
             "numbers changed": changed,
             "modes unchanged": [module.training for module in model.modules()] == modes,
-            "frozen": [name for name, p in _parameters(model) if not p.requires_grad],
+            "frozen": _frozen(model),
             "hooks": [n for n, p in _parameters(model) if p._backward_hooks],
         }
 

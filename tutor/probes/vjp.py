@@ -16,6 +16,7 @@ from ..probing import (
     afresh,
     ask_all,
     cost,
+    count_passes,
     curve,
     errors,
     gist,
@@ -252,9 +253,7 @@ def _multi_untouched(answer, rng, m, n, k):
 
 
 def _multi_cost(answer, rng, m, n, k):
-    system = _system(rng, m, n, k)
-    passes, _ = cost(lambda: answer(*system))
-    return {"backward passes": passes}
+    return count_passes(answer, *_system(rng, m, n, k))
 
 
 # ----------------------------------------------------------------------------------- jac_rows
@@ -427,8 +426,7 @@ def _losses_untouched(answer, rng, k, n):
 def _losses_cost(answer, rng, k, n):
     losses, params = _losses(rng, k, n)
     weights = positive(rng, k)
-    passes, _ = cost(lambda: answer(losses, weights, params))
-    return {"backward passes": passes}
+    return count_passes(answer, losses, weights, params)
 
 
 # ---------------------------------------------------------------------------- jac_from_oracle
@@ -469,7 +467,7 @@ def jac_from_oracle(answer, rng):
     yield "calls", asked
     found, asked = _recovered(answer, {name: (jac, b) for name, jac in bands.items()})
     yield "banded", found
-    # Every element of a full column has to be told which takes 2b + 1 questions: an honest
+    # Every element of a full column has to be told apart, which takes 2b + 1 questions: an honest
     # answer within the budget asks exactly that often.
     small = {"b = 0": (_band(rng, 6, 6, 0), 0), "m < 2b + 1": (_unknown(rng, 3, 4), 3)}
     yield "budget", {"dict": asked["dict"] | _recovered(answer, small)[1]["dict"]}
