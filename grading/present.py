@@ -7,8 +7,9 @@ COURSE. `summary` is the part of it that the gradebook needs.
 from html import escape
 from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell, new_output
+from nbformat.v4 import new_markdown_cell
 
 from tutor.evidence import MIME, dumps
 from tutor.table import as_html, as_text
@@ -72,9 +73,9 @@ def present(notebook: NotebookNode, judged: Judged) -> None:
 def _shown(verdict: Verdict) -> NotebookNode:
     # MathJax must not typeset what a student wrote: \href takes any address.
     table = f'<div class="tex2jax_ignore">{as_html(verdict, expected=False)}</div>'
-    return new_output(
-        "display_data", data={"text/html": table, "text/plain": as_text(verdict, expected=False)}
-    )
+    data = {"text/html": table, "text/plain": as_text(verdict, expected=False)}
+    # nbformat's own constructor would validate each output, and then all of them again.
+    return nbformat.from_dict({"output_type": "display_data", "metadata": {}, "data": data})
 
 
 def finish(notebook: NotebookNode, released: NotebookNode) -> None:

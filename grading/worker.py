@@ -48,7 +48,7 @@ def perform(task: Task) -> Result:
     check_fitness(task)
     with _one_at_a_time:
         started = time.monotonic()
-        released = nbformat.reads(task.assignment.released, as_version=4)
+        released = _released(task.assignment.released)
         notebook = _rebuilt(task, released)
         if state_of(notebook) not in UNREADABLE:
             deadline = started + _limits(task).total
@@ -57,9 +57,15 @@ def perform(task: Task) -> Result:
         return _result(notebook, released, time.monotonic() - started)
 
 
+@lru_cache(maxsize=8)
+def _released(text: str) -> NotebookNode:
+    """The released notebook, for everybody to read and nobody to change."""
+    return nbformat.reads(text, as_version=4)
+
+
 def failed(task: Task) -> Result:
     """The result for a submission that the grader itself could not grade; it is not kept."""
-    released = nbformat.reads(task.assignment.released, as_version=4)
+    released = _released(task.assignment.released)
     notebook = copy.deepcopy(released)
     course_metadata(notebook).update(digest=task.digest, key="")
     add_notes(notebook, [Note.of(State.INFRASTRUCTURE_ERROR)])

@@ -118,7 +118,8 @@ def loads(text: Any) -> tuple[str, Evidence]:
         raise EvidenceError(f"evidence has {len(text)} characters, more than {MAX_BYTES}")
     try:
         claim = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
-        json.dumps(claim, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        # Half a surrogate pair is no text; only as an escape can it hide in one.
+        (json.dumps(claim, ensure_ascii=False) if "\\u" in text else text).encode()
     except (ValueError, RecursionError) as error:
         raise EvidenceError(f"evidence is not JSON: {error}"[:MAX_TEXT]) from None
     if not isinstance(claim, dict) or set(claim) != {"exercise", "evidence"}:
