@@ -42,11 +42,12 @@ def role_of(process: psutil.Process, root: int) -> str | None:
         return "main"
     words = process.cmdline()
     if any(word.endswith(PARENT) for word in words):
-        above = process.parent()
-        if process.name() == "bwrap" or above is None:
+        if process.name() == "bwrap":
             return None  # it starts the parent, and waits
-        forked = above.name() != "bwrap" and any(w.endswith(PARENT) for w in above.cmdline())
-        return "kernel" if forked else "parent"
+        above = [p for p in process.parents() if any(w.endswith(PARENT) for w in p.cmdline())]
+        # In a sandbox a parent forks one for each worker, which forks the kernels.
+        sandboxed = any(p.name() == "bwrap" for p in above)
+        return "kernel" if len(above) > (2 if sandboxed else 0) else "parent"
     helps = any("resource_tracker" in word for word in words)
     return "worker" if "python" in process.name() and not helps else None
 

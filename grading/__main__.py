@@ -133,9 +133,14 @@ def grade(
 
     Grade the submissions and write nbgrader's CSV; without any, a made-up class.
     """
-    from . import command
+    from . import early
 
     with one_sentence(), tempfile.TemporaryDirectory() as temporary:
+        if scheduler is None:
+            early.begin(assignment, workers=workers != 0, sandbox=isolation)
+        with early.imports():
+            from . import command, runner  # noqa: F401 (it takes seconds)
+
         if assignment is None and not (course / "submitted").is_dir():
             from . import example
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
-from .engine import Cluster, Engine, Here, Processes
-from .kernels import cores
+from . import kernels
+from .course import assignments
+from .engine import Cluster, Here, Processes
 from .settings import require_isolation
 
 INTERRUPTED = 130  # as shells say it of Ctrl-C
@@ -59,16 +60,15 @@ def _log_to(console: Console, verbose: bool) -> None:
 
 
 def _grade(folder: Path, assignment: str | None, how: How, console: Console) -> int:
-    engine = _local_engine(how)  # which starts while the rest is imported
-    from .course import assignments
     from .progress import Tally, class_table, state_table, track
     from .runner import Course, NoSubmissions
 
     course = Course(folder)
     settings = course.settings if how.isolation else course.settings.without_isolation()
-    if engine is None:
+    if how.scheduler:
         engine = Cluster(how.scheduler)  # whose workers look at their own machines
     else:
+        engine = Here() if how.workers == 0 else Processes(how.workers or kernels.cores())
         console.print(require_isolation(settings))
     names = [assignment] if assignment else [a for a in assignments() if course.students(a)]
     if not names:
@@ -89,9 +89,3 @@ def _grade(folder: Path, assignment: str | None, how: How, console: Console) -> 
     course.export(path, *names)
     print(f"{graded} 份提交，成绩在 {path} / {graded} submissions, scores in {path}")
     return 1 if failed else 0
-
-
-def _local_engine(how: How) -> Engine | None:
-    if how.scheduler:
-        return None
-    return Here() if how.workers == 0 else Processes(how.workers or cores())

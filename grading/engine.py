@@ -5,7 +5,6 @@ that dies takes nothing with it but its turn.
 """
 
 import logging
-import multiprocessing
 import os
 import threading
 import time
@@ -21,10 +20,10 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import suppress
-from multiprocessing import connection, forkserver, util
+from multiprocessing import connection, util
 from typing import Any
 
-from .kernels.warm import BACKWARD
+from . import early, kernels
 from .task import Result, Task, WorkerUnfit, perform
 
 log = logging.getLogger("grading")
@@ -41,7 +40,7 @@ class Unreachable(Exception):
 class Engine:
     """Any executor: ``make`` makes one, and another where that one broke; ``workers`` it has.
 
-    kernel: what workers had better get ready, as `grading.kernels.prepare` wants it.
+    kernel: what had better get ready for workers, as `grading.kernels.prepare` wants it.
     """
 
     kernel: tuple[str, str] | None = None
@@ -82,36 +81,19 @@ class Here(Engine):
 
 
 class Processes(Engine):
-    """Processes on this machine, forked from one that has imported the judge and run nothing.
-
-    That one is Python's fork server: a process with threads, as this one is, must not fork.
-    """
+    """Processes on this machine; see `grading.early.workers_context`."""
 
     def __init__(self, workers: int):
         super().__init__(self._start, workers)
-        if "forkserver" in multiprocessing.get_all_start_methods():
-            self._context = multiprocessing.get_context("forkserver")
-            self._start_server()
-        else:
-            self._context = multiprocessing.get_context("spawn")
-
-    def _start_server(self) -> None:
-        self._context.set_forkserver_preload(["grading.worker", BACKWARD])
-        # numpy would start threads as it is imported.
-        before = os.environ.get("OPENBLAS_NUM_THREADS")
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"
-        try:
-            forkserver.ensure_running()  # it imports while this process does something else
-        finally:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-            if before is not None:
-                os.environ["OPENBLAS_NUM_THREADS"] = before
+        self._context = early.workers_context()
 
     def _start(self) -> ProcessPoolExecutor:
         # Workers end when the other end of the leash is closed, by us or by our death.
         end, self._leash = self._context.Pipe(duplex=False)
+        if self.kernel:
+            kernels.prepare(*self.kernel)
         executor = ProcessPoolExecutor(
-            self._workers, self._context, _become_worker, (end, self.kernel)
+            self._workers, self._context, _become_worker, (end, kernels.lend())
         )
         for _ in range(self._workers):
             executor.submit(_arrive)
@@ -123,22 +105,17 @@ class Processes(Engine):
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _become_worker(leash: connection.Connection, kernel: tuple[str, str] | None) -> None:
-    """Make this process one that ends with the grader, and get its kernels ready."""
+def _become_worker(leash: connection.Connection, sandbox: str | None) -> None:
+    """Make this process one that ends with the grader, and grades in that sandbox."""
     if hasattr(os, "setsid"):
         # A session of its own: Ctrl-C in the terminal is for the grader, which ends its workers.
         os.setsid()
-    from . import kernels
-
     threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
     util.Finalize(None, kernels.shut_down, exitpriority=10)  # atexit is not called
-    if kernel:
-        kernels.prepare(*kernel)
+    kernels.borrow(sandbox)
 
 
 def _end_with(leash: connection.Connection) -> None:
-    from . import kernels
-
     connection.wait([leash])
     kernels.shut_down()
     os._exit(1)

@@ -26,7 +26,6 @@ from .client import DEFAULT, Client, KernelLost, Limits
 from .rebuild import grade_id
 from .states import Note, State
 
-SANDBOX = "sandbox"
 # What the kernel must not inherit: the way to everybody's seeds.
 WITHHELD = ("COURSE_SECRET",)
 
@@ -56,7 +55,7 @@ class Budget:
 
 
 def run(
-    notebook: NotebookNode, seed: str, limits: Limits = DEFAULT, kernel: str = SANDBOX
+    notebook: NotebookNode, seed: str, limits: Limits = DEFAULT, kernel: str = kernels.SANDBOX
 ) -> tuple[NotebookNode, list[Note]]:
     """Execute a rebuilt notebook under ``seed``: (the notebook with outputs, what happened).
 
@@ -70,7 +69,8 @@ def run(
     budget = Budget(limits.total)
     furthest = (-1, notebook)
     while True:
-        attempt = copy.deepcopy(notebook)
+        attempt = copy.copy(notebook)
+        attempt.cells = [copy.copy(cell) for cell in notebook.cells]
         try:
             interrupted = _attempt(attempt, seed, limits, kernel, budget, set(lost))
         except KernelLost as error:
@@ -112,7 +112,7 @@ def _attempt(
 
 def _surroundings(home: Path, seed: str, kernel: str) -> dict[str, Any]:
     """Where a kernel is to run, and in what environment: in the sandbox nothing but the seed."""
-    if kernel == SANDBOX:
+    if kernel == kernels.SANDBOX:
         return {"env": {SEED_VARIABLE: seed}}
     folder = home / "submission"
     for name in (folder, home / "ipython", home / "config"):

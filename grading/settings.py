@@ -6,9 +6,9 @@ from typing import Any
 from traitlets import Bool, Float, Integer, Unicode
 from traitlets.config import Config, Configurable
 
-from . import rebuild
+from . import kernels, rebuild
 
-SANDBOX, WARM = "sandbox", "warm"
+WARM = "warm"
 
 
 class Rebuild(Configurable):
@@ -22,7 +22,7 @@ class Rebuild(Configurable):
 class Run(Configurable):
     """How a submission runs; times in seconds, by default those of `grading.run`."""
 
-    kernel = Unicode(SANDBOX, help="The kernelspec to run submissions in").tag(config=True)
+    kernel = Unicode(kernels.SANDBOX, help="The kernelspec to run submissions in").tag(config=True)
     isolation = Bool(True, help="Refuse to grade where nothing isolates").tag(config=True)
     cell = Float(None, allow_none=True, help="Longest time for a cell").tag(config=True)
     grace = Float(None, allow_none=True, help="Time to obey an interrupt").tag(config=True)
@@ -57,7 +57,7 @@ class Settings:
 
     def without_isolation(self) -> "Settings":
         """The same, for work of people who are trusted: any kernel will do."""
-        kernel = WARM if self.kernel == SANDBOX else self.kernel
+        kernel = WARM if self.kernel == kernels.SANDBOX else self.kernel
         return replace(self, kernel=kernel, isolation=False)
 
 
@@ -67,8 +67,6 @@ class NotIsolated(Exception):
 
 def require_isolation(settings: Settings) -> str:
     """A sentence on how well students' code is isolated here. Raises NotIsolated."""
-    from . import kernels  # which looks at this machine; who sends tasks away need not
-
     level = kernels.isolation()
     if settings.isolation and not level.isolated:
         raise NotIsolated(

@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .sandbox import Isolation, NoSandbox, isolation
+from .sandbox import SANDBOX, Isolation, NoSandbox, borrow, isolation, lend
 from .warm import shut_down
 
 __all__ = [
     "CELL_TIMEOUT",
     "JUPYTER",
     "QUIET",
+    "SANDBOX",
     "Isolation",
     "NoSandbox",
+    "borrow",
     "cores",
     "environment",
     "isolation",
+    "lend",
     "prepare",
     "shut_down",
 ]
@@ -41,11 +44,11 @@ FOREIGN_VARIABLES = ("TUTOR_SEED", "MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS
 def prepare(kernel: str, code: str = "") -> None:
     """Let what kernels like this need get ready while this process does something else.
 
-    kernel: a kernelspec's name; only "sandbox" has anything to get ready. code: what the kernels
+    kernel: a kernelspec's name; only SANDBOX has anything to get ready. code: what the kernels
     will run, to tell what they will import: it takes seconds, and is done once for all of them.
-    Raises NoSandbox, `grading.kernels.warm.ParentFailed`.
+    Raises NoSandbox.
     """
-    if kernel == "sandbox":
+    if kernel == SANDBOX:
         from . import sandbox
 
         sandbox.prepare(code)

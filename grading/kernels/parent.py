@@ -1,14 +1,13 @@
 """The parent of warm kernels: it imports what every notebook needs once, and forks on request.
 
 A script, started with one argument, the settings as JSON (see `Settings`), by
-`grading.kernels.warm`. It imports nothing of the course: in the sandbox this file is the only
-one of it that there is. Its standard input is a leash: when that closes, the parent ends, and in
-the sandbox, where it is process 1, everything ends with it.
+`grading.kernels.warm`. Of the course it imports `partition.py` beside it alone, and that in the
+sandbox, where the two are the only ones of it that there are. Its standard input is a leash: when
+that closes, the parent ends, and in the sandbox, where it is process 1, everything ends with it.
 
 A client connects to the listening socket and asks for one kernel (a JSON object, with file
 descriptors beside it); the connection then carries signals one way and the exit the other. When
-it closes, the kernel ends. Or it asks for modules to be imported, {"preload": [name, …]}, which is
-answered with {} when later kernels have them.
+it closes, the kernel ends.
 """
 
 import atexit
@@ -27,6 +26,8 @@ import sys
 import threading
 import time
 import traceback
+import zlib
+from collections.abc import Collection
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,13 +50,14 @@ MUCH = 1 << 16  # characters, that a kernel prints before it sends them
 class Settings:
     """listener: its file descriptor. preload: modules to import. later: others, to be imported
     once the first kernels are at work and nobody waits for one. sandboxed: whether this is
-    process 1 of a sandbox, and serves one submission at a time within these limits: memory (bytes
-    of all processes together), processes, threads, files (how many), file (bytes of one), cpu
-    (seconds of one process). scratch: folders to empty between submissions.
+    process 1 of a sandbox, and splits off partitions (see `partition.serve`), whose process 1
+    takes the rest of its settings from who asked. It serves one submission at a time within these
+    limits: memory (bytes of all processes together), processes, threads, files (how many), file
+    (bytes of one), cpu (seconds of one process). scratch: folders to empty between submissions.
     """
 
     listener: int
-    preload: list[str]
+    preload: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
     sandboxed: bool = False
     memory: int = 0
@@ -76,26 +78,36 @@ def main(settings: Settings) -> None:
                 signal.signal(number, signal.SIG_DFL)  # as process 1, deaf to all of its own
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     preload(settings.preload, settings.sandboxed)
+    if settings.sandboxed:
+        import partition
+
+        told = partition.serve(
+            settings.listener, lambda more: preload(more, True), settings.later
+        )
+        settings = Settings(sandboxed=True, **told)
     Parent(settings, libc).serve()
 
 
-def preload(modules: list[str], sandboxed: bool) -> None:
+def preload(modules: Collection[str], sandboxed: bool) -> None:
     """Import modules, in a state that such kernels can be forked from.
 
     Raises RuntimeError if they cannot.
     """
+    if modules and all(module in sys.modules for module in modules):
+        return
     # What ipykernel would set in a fresh process: matplotlib reads it when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     gc.disable()  # nothing that is imported is ever let go; the kernels look for garbage again
     importlib.import_module("numpy")  # OpenBLAS starts threads, and can take them up after a fork
     before = thread_count()
+    if sandboxed:
+        sys.modules["debugpy"] = None  # nobody is there to debug
     for module in modules:
         importlib.import_module(module)
     kernel_application.cache_clear()
     kernel_application(sandboxed)
     if thread_count() > before:
         raise RuntimeError("an import started a thread, which no forked kernel would have")
-    gc.collect()
     gc.freeze()  # what is never looked at stays shared with the kernels
 
 
@@ -169,11 +181,6 @@ class Parent:
             self._let_go(client)
             return
         request = json.loads(message)
-        if "preload" in request:
-            preload(request["preload"], self.settings.sandboxed)
-            tell(client)
-            self._let_go(client)
-            return
         pid = os.fork()
         if pid == 0:
             become_kernel(request, descriptors, self.settings, self.libc)
@@ -419,7 +426,42 @@ def kernel_application(sandboxed: bool) -> type:
     from ipykernel.kernelapp import IPKernelApp
 
     application = direct(IPKernelApp)
-    return with_sockets(application, frozenset(sys.modules)) if sandboxed else application
+    return with_sockets(application, frozenset(sys.modules), shell()) if sandboxed else application
+
+
+SHELL = {"HistoryManager": {"enabled": False}}  # the configuration of the one made in advance
+KERNEL = {"IPKernelApp", "IPythonKernel", "ForkedKernel"}  # what a shell does not read
+ESCAPES = re.compile(r"[%!?]|^\s*[,;/]", re.MULTILINE)  # where IPython's own syntax may begin
+
+
+def shell():
+    """The shell of kernels to come, but for what each of them has of its own.
+
+    For a cell that is Python alone it does less: one without IPython's escape characters is not
+    split into tokens, twice, to look for them; and a cell's name is a hash that takes no loop.
+    """
+    from ipykernel.compiler import XCachingCompiler, get_tmp_directory
+    from ipykernel.ipkernel import IPythonKernel
+    from IPython.core.inputtransformer2 import TransformerManager
+    from traitlets.config import Config
+
+    class Compiler(XCachingCompiler):
+        def get_code_name(self, raw_code, code, number):
+            return f"{get_tmp_directory()}/{zlib.crc32(raw_code.encode('utf-8', 'replace'))}.py"
+
+    class Transformers(TransformerManager):
+        own = len(TransformerManager().token_transformers)
+
+        def do_token_transforms(self, lines):
+            plain = len(self.token_transformers) == self.own and not ESCAPES.search("".join(lines))
+            return lines if plain else super().do_token_transforms(lines)
+
+    Path.home().mkdir(exist_ok=True)
+    made = IPythonKernel.shell_class.default_value
+    made.clear_instance()
+    shell = made.instance(config=Config(SHELL), user_ns={}, compiler_class=Compiler)
+    shell.input_transformer_manager = Transformers()
+    return shell
 
 
 def direct(base: type) -> type:
@@ -549,12 +591,22 @@ def plain_config(arguments: list[str]):
     return config
 
 
-def with_sockets(base: type, loaded: frozenset[str]) -> type:
+def plain(config) -> dict[str, dict[str, str]]:
+    """What a configuration has for a shell, whether from arguments or made here."""
+    return {
+        name: {trait: str(value) for trait, value in found.items()}
+        for name, found in config.items()
+        if found and name not in KERNEL
+    }
+
+
+def with_sockets(base: type, loaded: frozenset[str], shell) -> type:
     """The kernel's application on sockets that are bound already, and with less around it.
 
-    It has no log, notes nothing for a debugger, and takes the names of the modules that are
-    ``loaded`` from its parent: to look at every module and logger in the kernel's own process
-    copies all the pages they are on.
+    It takes a ``shell`` that has been made already, unless it is asked for another. It has no log,
+    notes nothing for a debugger, and takes the names of the modules that are ``loaded`` from its
+    parent: to look at every module and logger in the kernel's own process copies all the pages
+    they are on.
     """
     import zmq
     from ipykernel import ipkernel
@@ -593,8 +645,14 @@ def with_sockets(base: type, loaded: frozenset[str]) -> type:
             self.shell_channel_thread = None  # there are no subshells: one hop less for a message
 
         def init_kernel(self):
+            if plain(self.config) != plain(shell.config):
+                type(shell).clear_instance()
             with unseen(ipkernel):
                 super().init_kernel()
+            if self.kernel.shell is shell:
+                shell.kernel = shell.parent = self.kernel
+                shell.profile_dir = self.kernel.profile_dir
+                shell.init_environment()
 
         def init_code(self):
             with unseen(shellapp):

@@ -1,17 +1,20 @@
-"""The sandbox of students' kernels: bubblewrap around one parent of warm kernels.
+"""The sandbox of students' kernels: bubblewrap, and in it a partition for each grader at work.
 
 Inside there is Python, what is installed, and `tutor` without its keys, all read-only; an empty
-folder in memory; no network, no process but its own. See `grading.kernels.parent` for the limits.
+folder in memory; no network, no process but its own. See `grading.kernels.partition` for the walls
+between partitions, `grading.kernels.parent` for the limits.
 """
 
+import json
 import os
 import re
+import select
 import struct
 import subprocess
 import sys
 import sysconfig
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -26,8 +29,10 @@ INSIDE = "/course"  # where the course's packages are inside: tracebacks reach s
 SCRATCH, SHARED = "/scratch", "/dev/shm"
 HOME, FOLDER = f"{SCRATCH}/home", f"{SCRATCH}/submission"
 PYTHON, SCRIPT = f"{INSIDE}/python/bin/{Path(sys.executable).name}", f"{INSIDE}/parent.py"
+PARTITION = "partition.py"  # beside the script
 MIB = 1 << 20
 TUTOR = "tutor"
+SANDBOX = "sandbox"  # the kernelspec's name
 ENVIRONMENT = {
     "HOME": HOME,
     "LANG": "C.UTF-8",
@@ -51,6 +56,8 @@ NAMED = {
     ),
 }
 _wanted: set[str] = set()
+_borrowed: list[str] = []  # the address of another process's sandbox
+LISTENER = 3  # a partition's listening socket, as `partition.serve` numbers it
 # What tutor does when a notebook imports it first; then, in the parent, there is no shell yet.
 HOOKS = [f"{TUTOR}.check:explain_missing_names"]
 
@@ -92,11 +99,9 @@ class Isolation:
 def isolation() -> Isolation:
     """Try what this machine gives: a sandbox is made and asked to run Python."""
     try:
-        with call_filter() as calls:
-            command = [*bubblewrap(calls.fileno()), PYTHON, "-I", "-S", "-c", "pass"]
-            subprocess.run(
-                command, pass_fds=[calls.fileno()], capture_output=True, check=True, timeout=30
-            )
+        script = str(Path(SCRIPT).with_name(PARTITION))
+        command = [*bubblewrap(), PYTHON, "-I", "-S", script, json.dumps(walls(Limits()))]
+        subprocess.run(command, capture_output=True, check=True, timeout=30)
     except NoSandbox as error:
         why = str(error)
     except subprocess.CalledProcessError as error:
@@ -121,38 +126,112 @@ def isolation() -> Isolation:
 
 
 def fork(request: dict[str, Any], descriptors: Sequence[int]) -> warm.Forked:
-    """A kernel in this process's sandbox. Raises NoSandbox, `warm.ParentFailed`."""
-    return asked(lambda parent: parent.fork(request, descriptors))
-
-
-def asked(question: Callable[[warm.Parent], Any]) -> Any:
-    """What this process's sandbox answers. Raises NoSandbox, `warm.ParentFailed`."""
+    """A kernel in this process's partition. Raises NoSandbox, `warm.ParentFailed`."""
     try:
-        return question(parent())
+        return partition().fork(request, descriptors)
     except warm.ParentFailed:
-        # A sandbox that could not be cleaned has just ended itself. A second failure is one.
-        return question(parent())
+        # A partition that could not be cleaned has just ended itself. A second failure is one.
+        return partition().fork(request, descriptors)
+
+
+def prepare(code: str) -> None:
+    """Start this process's sandbox now, if there is none, for kernels that will run code like this.
+
+    Raises NoSandbox.
+    """
+    for modules, name in NAMED.items():
+        _wanted.update(modules if name.search(code) else ())
+    if not _borrowed:
+        parent()
+
+
+def lend() -> str | None:
+    """Where other processes may ask for partitions of this one's sandbox, if it has one."""
+    found = warm.running(SANDBOX)
+    return found.address if found else None
+
+
+def borrow(address: str | None) -> None:
+    """Ask for partitions there, as long as that sandbox is alive."""
+    _borrowed[:] = [address] if address else []
 
 
 def parent() -> warm.Parent:
-    """This process's sandbox, made if there is none; it gets ready while this returns."""
-    return warm.parent_for("sandbox", make)
+    """The parent in this process's sandbox, made if there is none; it gets ready meanwhile.
+
+    Raises NoSandbox.
+    """
+
+    def make():
+        modules = [*warm.PRELOAD, *course_modules(), *sorted(_wanted)]
+        settings = {"script": SCRIPT, "sandboxed": True, "later": warm.DYNAMO}
+        return warm.Parent({}, modules, [*bubblewrap(), PYTHON], **settings)
+
+    return warm.parent_for(SANDBOX, make)
 
 
-def make() -> warm.Parent:
-    """A sandbox with a parent of warm kernels in it. Raises NoSandbox."""
-    limits = Limits()
-    with call_filter() as calls:
-        return warm.Parent(
-            {},
-            [*warm.PRELOAD, *course_modules(), *sorted(_wanted)],
-            [*bubblewrap(calls.fileno(), limits), PYTHON],
-            script=SCRIPT,
-            inherit=[calls.fileno()],
-            sandboxed=True,
-            scratch=[SCRATCH, SHARED],
+class Partition(warm.Owned):
+    """A process that forks kernels in a partition of a sandbox, with modules already imported."""
+
+    def __init__(self, address: str, modules: Collection[str], limits: Limits):
+        """Ask for it there. Raises NoSandbox, `warm.ParentFailed`."""
+        request = {
+            "preload": sorted(modules),
+            "enter": walls(limits),
+            "listener": LISTENER,
+            "scratch": [SCRATCH, SHARED],
             **{k: v for k, v in vars(limits).items() if k != "disk"},
-        )
+        }
+        super().__init__()
+        held, self.leash = os.pipe()
+        self.connection = None
+        try:
+            descriptors = [held, self.errors.fileno(), self.listener.fileno()]
+            self.connection, answer = warm.ask(address, request, descriptors)
+            if "failed" in answer:
+                raise ValueError(answer["failed"])
+        except (OSError, ValueError) as error:
+            self.end()
+            raise warm.ParentFailed(f"{type(error).__name__}: {error}") from None
+        finally:
+            os.close(held)
+            self.listener.close()
+        self.modules = {*modules, *answer["modules"]}
+
+    def gone(self, timeout: float) -> bool:
+        return bool(select.select([self.connection], [], [], timeout)[0])
+
+    def let_go(self) -> None:
+        os.close(self.leash)
+        if self.connection:
+            self.gone(5)
+            self.connection.close()
+
+
+def partition() -> Partition:
+    """This process's partition, made if there is none with all the modules that are wanted.
+
+    Raises NoSandbox, `warm.ParentFailed`.
+    """
+
+    def make():
+        for address in _borrowed:
+            with suppress(warm.ParentFailed):  # whose it was has ended
+                return Partition(address, _wanted, Limits())
+        own = parent()
+        try:
+            return Partition(own.address, _wanted, Limits())
+        except warm.ParentFailed as error:
+            if own.gone(1):
+                raise warm.ParentFailed(own.why(error)) from None
+            raise
+
+    return warm.parent_for(PARTITION, make, lambda found: found.modules >= _wanted)
+
+
+def walls(limits: Limits) -> dict[str, Any]:
+    """What a partition is to be, as `partition.enter` takes it. Raises NoSandbox."""
+    return {"scratch": [SCRATCH, SHARED], "size": limits.disk, "calls": call_filter().hex()}
 
 
 def course_modules() -> list[str]:
@@ -170,35 +249,23 @@ def tutor_folder() -> Path:
     return Path(find_spec(TUTOR).origin).resolve().parent
 
 
-def prepare(code: str) -> None:
-    """Make this process's sandbox now, if there is none, for kernels that will run code like this.
-
-    Raises NoSandbox, `warm.ParentFailed`.
-    """
-    for modules, name in NAMED.items():
-        _wanted.update(modules if name.search(code) else ())
-    asked(lambda parent: parent.preload(_wanted))
-
-
-def bubblewrap(calls: int, limits: Limits | None = None) -> list[str]:
+def bubblewrap() -> list[str]:
     """The command that makes a sandbox, without what is to run in it. Raises NoSandbox.
 
-    calls: descriptor of the filter of system calls.
+    What runs has all rights there, which it needs for partitions, and none outside.
     """
-    limits = limits or Limits()
     command = [
-        *(program(), "--as-pid-1", "--unshare-all", "--unshare-user", "--disable-userns"),
-        *("--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
-        *("--new-session", "--clearenv", "--seccomp", str(calls)),
+        *(program(), "--as-pid-1", "--unshare-all", "--unshare-user"),
+        *("--cap-add", "ALL", "--uid", "0", "--gid", "0", "--hostname", "sandbox"),
+        *("--new-session", "--clearenv"),
     ]
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    for kind in ("proc", "dev"):  # what could be written there would outlast a submission
-        command += [f"--{kind}", f"/{kind}", "--remount-ro", f"/{kind}"]
+    # What could be written in /dev would outlast a submission; /proc is each partition's own.
+    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     for arguments in mounts():
         command += arguments
-    for folder in (SCRATCH, SHARED):
-        command += ["--size", str(limits.disk), "--tmpfs", folder]
+    command += ["--tmpfs", SCRATCH]
     return [*command, "--chdir", "/", "--remount-ro", "/", "--"]
 
 
@@ -218,7 +285,8 @@ def mounts() -> Iterator[list[str]]:
     yield ["--ro-bind", str(package), f"{INSIDE}/{TUTOR}"]
     for key in sorted((package / "keys").glob("*.json")):
         yield ["--ro-bind", os.devnull, f"{INSIDE}/{TUTOR}/keys/{key.name}"]
-    yield ["--ro-bind", str(warm.SCRIPT), SCRIPT]
+    for script in (warm.SCRIPT, warm.SCRIPT.with_name(PARTITION)):
+        yield ["--ro-bind", str(script), f"{INSIDE}/{script.name}"]
 
 
 def readable(path: str) -> Iterator[list[str]]:
@@ -290,8 +358,8 @@ NUMBER, MACHINE, ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; the firs
 OTHER_ABI = 0x40000000  # x86-64's second numbering of the same calls
 
 
-def call_filter():
-    """An open file with the filter, as seccomp(2) takes it. Raises NoSandbox."""
+def call_filter() -> bytes:
+    """The filter, as seccomp(2) takes its lines. Raises NoSandbox."""
     machine = os.uname().machine
     if machine not in REFUSED:
         raise NoSandbox(f"no filter of system calls for {machine}")
@@ -305,7 +373,4 @@ def call_filter():
     program += [(EQUAL, there - i, 0, n) for i, n in enumerate(on_process.values())]
     program += [(RETURN, 0, 0, ALLOW), (LOAD, 0, 0, ARGUMENT), (EQUAL, 1, 0, 1)]
     program += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
-    file.write(b"".join(struct.pack("=HBBI", *line) for line in program))
-    file.seek(0)
-    return file
+    return b"".join(struct.pack("=HBBI", *line) for line in program)

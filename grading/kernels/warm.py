@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,62 @@ def can_fork() -> bool:
     return platform.system() == "Linux" and hasattr(os, "pidfd_open")
 
 
-class Parent:
+class Owned:
+    """The owner's side of a process that forks kernels: a folder to find it in, and its errors."""
+
+    def __init__(self):
+        self.owner = os.getpid()
+        self.folder = Path(tempfile.mkdtemp(prefix="warm-"))
+        self.errors = (self.folder / "errors").open("w+b")
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(self.address)
+        self.listener.listen()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return str(self.folder / "parent")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked; a copy in a forked process is nobody's to ask."""
+        return self.owner == os.getpid() and not self.gone(0)
+
+    def gone(self, timeout: float) -> bool:
+        """Whether it has ended, or does within so many seconds."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """Let go of the leash, and see that it ends."""
+        raise NotImplementedError
+
+    def fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
+        """Ask for a kernel (see `parent.become_kernel`). Raises ParentFailed."""
+        try:
+            connection, answer = ask(self.address, request, descriptors)
+        except (OSError, ValueError) as error:
+            raise ParentFailed(self.why(error)) from None
+        return Forked(connection, answer["pid"])
+
+    def why(self, error: Exception) -> str:
+        """Why asking failed with this error, as far as it can be told."""
+        if isinstance(error, TimeoutError):
+            return f"no kernel within {START:.0f} s: a sandbox runs one at a time"
+        self.gone(1)
+        self.errors.seek(0)
+        said = self.errors.read().decode(errors="replace").strip().splitlines()
+        return said[-1] if said else f"{type(error).__name__}: {error}"
+
+    def end(self) -> None:
+        """End it, and all its kernels with it."""
+        if self.owner != os.getpid():
+            return
+        self.let_go()
+        self.errors.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Parent(Owned):
     """A process that has imported what notebooks need, and forks kernels."""
 
     def __init__(
@@ -82,83 +137,36 @@ class Parent:
         preload: Sequence[str] = PRELOAD,
         command: Sequence[str] = (sys.executable,),
         script: str = str(SCRIPT),
-        inherit: Sequence[int] = (),
         **settings: Any,
     ):
         """Start it; it gets ready while this returns.
 
-        environment: what it sees. command: how to call Python, with the descriptors in
-        ``inherit``. script: where that sees `parent.py`. settings: see `parent.Settings`.
+        environment: what it sees. command: how to call Python. script: where that sees
+        `parent.py`. settings: see `parent.Settings`.
         """
-        self.owner, self.preloaded = os.getpid(), set(preload)
-        self.folder = Path(tempfile.mkdtemp(prefix="warm-"))
-        self.errors = (self.folder / "errors").open("w+b")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(self.address)
-        listener.listen()
-        told = json.dumps({"listener": listener.fileno(), "preload": [*preload], **settings})
+        super().__init__()
+        told = json.dumps({"listener": self.listener.fileno(), "preload": [*preload], **settings})
         self.process = subprocess.Popen(
             [*command, script, told],
             stdin=subprocess.PIPE,  # the leash
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
-            pass_fds=[listener.fileno(), *inherit],
+            pass_fds=[self.listener.fileno()],
             env=dict(environment),
             start_new_session=True,  # Ctrl-C is for its owner, who then lets go of the leash
         )
-        listener.close()  # its only holder now is the parent: connecting fails once that is gone
+        self.listener.close()  # its only holder now is the parent: nobody connects once that ends
 
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-        return str(self.folder / "parent")
-
-    def fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> "Forked":
-        """Ask for a kernel (see `parent.become_kernel`). Raises ParentFailed."""
-        try:
-            connection, answer = ask(self.address, request, descriptors)
-        except (OSError, ValueError) as error:
-            raise ParentFailed(self._why(error)) from None
-        return Forked(connection, answer["pid"])
-
-    def preload(self, modules: Collection[str]) -> None:
-        """Let later kernels have these modules, too. Raises ParentFailed."""
-        missing = sorted(set(modules) - self.preloaded)
-        if not missing:
-            return
-        try:
-            connection, _ = ask(self.address, {"preload": missing})
-        except (OSError, ValueError) as error:
-            raise ParentFailed(self._why(error)) from None
-        connection.close()
-        self.preloaded |= set(missing)
-
-    def _why(self, error: Exception) -> str:
-        if isinstance(error, TimeoutError):
-            return f"no kernel within {START:.0f} s: a sandbox runs one at a time"
+    def gone(self, timeout: float) -> bool:
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)
-        self.errors.seek(0)
-        said = self.errors.read().decode(errors="replace").strip().splitlines()
-        return said[-1] if said else f"{type(error).__name__}: {error}"
+            self.process.wait(timeout)
+        return self.process.returncode is not None
 
-    @property
-    def alive(self) -> bool:
-        """Whether it can still be asked; a copy in a forked process is nobody's to ask."""
-        return self.owner == os.getpid() and self.process.poll() is None
-
-    def end(self) -> None:
-        """Let go of the leash: the parent ends, and all its kernels with it."""
-        if self.owner != os.getpid():
-            return
+    def let_go(self) -> None:
         self.process.stdin.close()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
+        if not self.gone(5):
             self.process.kill()
             self.process.wait()
-        self.errors.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Shared:
@@ -249,19 +257,26 @@ class Forked:
             self.connection.close()
 
 
-_parents: dict[Any, Parent] = {}
-_lock = threading.Lock()
+_parents: dict[Any, Owned] = {}
+_lock = threading.RLock()  # to make one may take another
 
 
-def parent_for(key: Any, make) -> Parent:
-    """The parent of that key in this process; ``make()`` makes one where none is alive."""
+def parent_for(key: Any, make: Callable[[], Owned], fits=lambda found: True) -> Any:
+    """What has that key in this process; ``make()`` makes one where none is alive, or fits."""
     with _lock:
-        parent = _parents.get(key)
-        if parent is None or not parent.alive:
-            if parent is not None:
-                parent.end()
-            parent = _parents[key] = make()
-        return parent
+        found = _parents.get(key)
+        if found is None or not found.alive or not fits(found):
+            if found is not None:
+                found.end()
+                del _parents[key]
+            found = _parents[key] = make()
+        return found
+
+
+def running(key: Any) -> Owned | None:
+    """What has that key in this process and is alive."""
+    found = _parents.get(key)
+    return found if found is not None and found.alive else None
 
 
 def warm_parent(environment: Mapping[str, str]) -> Parent | Shared:

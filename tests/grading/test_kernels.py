@@ -1,5 +1,6 @@
 """Warm and sandboxed kernels: as good as cold ones, and nothing left of them."""
 
+import ast
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from grading import kernels, sockets
 from grading.client import Limits
+from grading.course import course_notebooks
 from grading.kernels import provisioner, sandbox, warm
 from grading.run import run
 from grading.states import State
@@ -41,10 +43,17 @@ def tried(*sources, **limits):
     return [texts(cell) for cell in executed.cells], [(n.state, n.cell) for n in notes]
 
 
+def ended(pid):
+    try:
+        return psutil.Process(pid).status() == "zombie"
+    except psutil.NoSuchProcess:
+        return True
+
+
 def gone(pids, seconds=10.0):
     """Whether none of these processes runs any more."""
-    deadline = time.monotonic() + seconds
-    while any(psutil.pid_exists(p) and psutil.Process(p).status() != "zombie" for p in pids):
+    pids, deadline = list(pids), time.monotonic() + seconds
+    while not all(map(ended, pids)):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -467,3 +476,150 @@ def test_no_folder_of_a_parent_is_left():
     warm.shut_down()
     assert warm._parents == {}
     assert not [p for p in psutil.Process().children(True) if "parent.py" in " ".join(p.cmdline())]
+
+
+@needs_sandbox
+def test_partitions_of_one_sandbox_do_not_see_each_other():
+    """Two graders at work share the parent that imported, and nothing that a student reaches."""
+    hide = (
+        "import os, socket\nopen('/dev/shm/here', 'w').write('x'); open('here', 'w').write('x')\n"
+        "s = socket.socket(); s.bind(('127.0.0.1', 7777)); s.listen()\n"
+        "u = socket.socket(socket.AF_UNIX); u.bind('\\0here'); u.listen()\n"
+        "m, t = os.openpty()\nprint(os.listdir('/dev/pts'))"
+    )
+    seek = (
+        "import os, socket\n"
+        "def tried(family, where):\n"
+        "    try: socket.socket(family).connect(where)\n"
+        "    except OSError as error: return type(error).__name__\n"
+        "kinds = sorted(os.listdir('/proc/self/ns'))\n"
+        "print(sorted(p for p in os.listdir('/proc') if p.isdigit()) == ['1', str(os.getpid())],\n"
+        "      os.listdir('/dev/shm'), os.listdir('.'), os.listdir('/dev/pts'),\n"
+        "      tried(socket.AF_INET, ('127.0.0.1', 7777)), tried(socket.AF_UNIX, '\\0here'))\n"
+        "print({kind: os.stat(f'/proc/self/ns/{kind}').st_ino for kind in kinds})"
+    )
+    program = (
+        "import sys, time\nfrom grading import kernels\nfrom grading.run import run\n"
+        "from nbformat.v4 import new_code_cell, new_notebook\n"
+        "kernels.borrow(sys.argv[1])\n"
+        "cells = [new_code_cell(code) for code in sys.argv[2:]]\n"
+        "found, notes = run(new_notebook(cells=cells), 's')\n"
+        "assert not notes, notes\n"
+        "print(*[o.text for c in found.cells for o in c.outputs], sep='', flush=True)"
+    )
+    kernels.prepare(kernels.SANDBOX)
+    address = kernels.lend()
+    assert address
+    command = [sys.executable, "-c", program, address]
+    wait = "import time; time.sleep(8)"
+    other = subprocess.Popen([*command, hide, seek, wait], stdout=subprocess.PIPE, text=True)
+    time.sleep(4)
+    ours = subprocess.run([*command, seek], capture_output=True, text=True, check=True)
+    theirs, _ = other.communicate(timeout=60)
+    alone, *_ = ours.stdout.splitlines()
+    assert alone == "True [] [] ['ptmx'] ConnectionRefusedError ConnectionRefusedError"
+    lines = [text.strip().splitlines() for text in (ours.stdout, theirs)]
+    namespaces = [ast.literal_eval(found[-1].strip()) for found in lines]
+    different = {kind for kind in namespaces[0] if namespaces[0][kind] != namespaces[1][kind]}
+    assert different >= {"ipc", "mnt", "net", "pid", "user"}
+
+
+@needs_sandbox
+def test_a_partition_has_no_rights_and_can_get_none():
+    show = (
+        "import ctypes, os\n"
+        "status = dict(l.split(':', 1) for l in open('/proc/self/status'))\n"
+        "print(*[status[k].strip() for k in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb',\n"
+        "      'NoNewPrivs', 'Seccomp')], os.getresuid(), os.getresgid())\n"
+        "print(open('/proc/sys/user/max_user_namespaces').read())\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "NEWUSER, SIGCHLD = 0x10000000, 17\n"
+        "pid = libc.syscall({'x86_64': 56, 'aarch64': 220}[os.uname().machine],\n"
+        "                   NEWUSER | SIGCHLD, 0, 0, 0, 0)\n"
+        "os._exit(0) if pid == 0 else print(pid, os.strerror(ctypes.get_errno()))\n"
+        "print([l for l in open('/proc/self/mountinfo') if ' /proc' in l][-1].split()[5][:2])"
+    )
+    (text,), notes = tried(show)
+    assert not notes
+    none = "0" * 16
+    rights, most, clone, proc = [line for line in text.splitlines() if line]
+    assert rights == " ".join([none] * 5 + ["1", "2"]) + " (1000, 1000, 1000) (1000, 1000, 1000)"
+    assert most == "0" and clone == "-1 No space left on device" and proc == "ro"
+
+
+@needs_sandbox
+def test_whose_sandbox_has_ended_makes_one_of_its_own(monkeypatch):
+    monkeypatch.setattr(warm, "_parents", {})
+    monkeypatch.setattr(sandbox, "_borrowed", ["/nowhere/parent"])
+    (text,), notes = tried("print('on')")
+    assert text == "on\n" and not notes
+    assert len(warm._parents) == 2
+    warm.shut_down()
+
+
+@needs_sandbox
+def test_a_partition_that_cannot_be_made_says_why(monkeypatch):
+    monkeypatch.setattr(warm, "_parents", {})
+    walls = sandbox.walls(sandbox.Limits())
+    monkeypatch.setattr(sandbox, "walls", lambda limits: {**walls, "scratch": ["/no/such/folder"]})
+    with pytest.raises(warm.ParentFailed, match="mount: No such file"):
+        sandbox.partition()
+    kernels.isolation.cache_clear()
+    level = kernels.isolation()
+    kernels.isolation.cache_clear()
+    assert not level.isolated and "mount: No such file" in level.en
+    warm.shut_down()
+    monkeypatch.setattr(sandbox, "_wanted", {"no_such_module"})
+    with pytest.raises(warm.ParentFailed, match="No module named 'no_such_module'"):
+        sandbox.partition()
+    warm.shut_down()
+
+
+@needs_sandbox
+def test_a_shell_made_in_advance_is_like_one_made_in_the_kernel(start):
+    """The second kernel is given another configuration, for which that shell will not do."""
+    show = (
+        "ip = get_ipython()\n"
+        "print(type(ip), ip.kernel.shell is ip, ip.parent is ip.kernel, ip.execution_count)\n"
+        "print(ip.profile_dir.location, ip.ipython_dir)\n"
+        "import os, __main__; print(__main__.__dict__ is ip.user_ns, os.environ['PAGER'])\n"
+        "print(sorted(ip.magics_manager.magics['line']))\n"
+        "print(ip.display_pub.session is ip.displayhook.session is ip.kernel.session)"
+    )
+    texts = []
+    for more in ([], ["--InteractiveShell.show_rewritten_input=0"]):
+        manager, client = start("sandbox", extra_arguments=[*kernels.QUIET, *more])
+        texts.append(said(client, show))
+        manager.shutdown_kernel(now=True)
+    assert texts[0] == texts[1] and "True True 2" in texts[0]
+
+
+def test_cells_are_transformed_as_ipython_does():
+    """Those without its escape characters are not looked at; the result is the same for all."""
+    program = (
+        "import sys, json\nfrom IPython.core.inputtransformer2 import TransformerManager\n"
+        "from grading.kernels import parent\n"
+        "ours, theirs = parent.shell().input_transformer_manager, TransformerManager()\n"
+        "cells = json.load(sys.stdin)\n"
+        "wrong = [c for c in cells if ours.transform_cell(c) != theirs.transform_cell(c)]\n"
+        "passed = sum(not parent.ESCAPES.search(c) for c in cells)\n"
+        "print(json.dumps([len(cells), passed, wrong]))"
+    )
+    cells = [
+        "%time x", "%%time\nx", "a = !ls", "x = %who", "x?", "  ?x", "if 1:\n\t;x y", "  ,a b",
+        "/f 1", "f(\n,1)", "s='''\n%x\n'''", "'''", "(", "x\\\n,y", ">>> a", "In [1]: a",
+        "a\x0c,b", "\n\nx", "  x = 1\n  y", "x = 1\n\n", "", "a = 'ü; 中文'",
+    ]  # fmt: skip
+    for path in course_notebooks():
+        found = nbformat.read(path, as_version=4).cells
+        cells += [cell.source for cell in found if cell.cell_type == "code"]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(cells),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, passed, wrong = json.loads(done.stdout)
+    print(f"{count} cells, {passed} without an escape character")
+    assert count > 400 and count > passed > count / 2 and not wrong
