@@ -48,6 +48,8 @@ def role_of(process: psutil.Process, root: int) -> str | None:
         # In a sandbox a parent forks one for each worker, which forks the kernels.
         sandboxed = any(p.name() == "bwrap" for p in above)
         return "kernel" if len(above) > (2 if sandboxed else 0) else "parent"
+    if "forkserver" in " ".join(words) and process.ppid() == root:
+        return None  # it has imported what workers share with it, and forks them
     helps = any("resource_tracker" in word for word in words)
     return "worker" if "python" in process.name() and not helps else None
 

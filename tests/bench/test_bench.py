@@ -192,6 +192,41 @@ def test_memory_is_seen_by_role():
     assert peaks.together >= 64 << 20
 
 
+class Process:
+    """As much of a process as `memory.role_of` looks at; ``above`` is what started it."""
+
+    def __init__(self, pid, name, words, above=None):
+        self.pid, self.above = pid, above
+        self.name, self.cmdline = lambda: name, lambda: words.split()
+
+    def ppid(self):
+        return self.above.pid
+
+    def parents(self):
+        return [self.above, *self.above.parents()] if self.above else []
+
+
+def test_processes_are_told_apart_by_what_they_are_for():
+    """The fork server is no worker: it has what they share as its own, when there is none yet."""
+    script = "python /course/parent.py {}"
+    main = Process(1, "python", "python -m grading grade 03-vjp")
+    server = Process(2, "python", "python -c multiprocessing.forkserver", main)
+    helper = Process(3, "python", "python -c multiprocessing.resource_tracker", main)
+    worker = Process(4, "python", "python -c multiprocessing.forkserver", server)
+    bubblewrap = Process(5, "bwrap", f"bwrap -- {script}", main)
+    importer = Process(6, "python", script, bubblewrap)
+    partition = Process(7, "python", script, importer)
+    kernel = Process(8, "python", script, partition)
+    child = Process(9, "python", script, kernel)
+    warm = Process(10, "python", script, main)
+    found = [main, server, helper, worker, bubblewrap, importer, partition, kernel, child, warm]
+    roles = [memory.role_of(process, main.pid) for process in found]
+    assert roles == [
+        "main", None, None, "worker", None, "parent", "parent", "kernel", "kernel", "parent",
+    ]  # fmt: skip
+    assert memory.role_of(Process(11, "python", script, warm), main.pid) == "kernel"
+
+
 def test_a_contender_that_failed_says_why():
     boxed = "python … ended with 2:\n╭─ Error ─╮\n│ No such option: --cold  │\n╰─────────╯\n"
     broken = measure.Contender("坏", "broken", lambda: (1.0, ""), 1, problem=boxed)
