@@ -434,6 +434,7 @@ KERNEL = {"IPKernelApp", "IPythonKernel", "ForkedKernel"}  # what a shell does n
 ESCAPES = re.compile(r"[%!?]|^\s*[,;/]", re.MULTILINE)  # where IPython's own syntax may begin
 
 
+@lru_cache(maxsize=1)
 def shell():
     """The shell of kernels to come, but for what each of them has of its own.
 
@@ -453,15 +454,15 @@ def shell():
         own = len(TransformerManager().token_transformers)
 
         def do_token_transforms(self, lines):
-            plain = len(self.token_transformers) == self.own and not ESCAPES.search("".join(lines))
-            return lines if plain else super().do_token_transforms(lines)
+            if len(self.token_transformers) == self.own and not ESCAPES.search("".join(lines)):
+                return lines
+            return super().do_token_transforms(lines)
 
     Path.home().mkdir(exist_ok=True)
-    made = IPythonKernel.shell_class.default_value
-    made.clear_instance()
-    shell = made.instance(config=Config(SHELL), user_ns={}, compiler_class=Compiler)
-    shell.input_transformer_manager = Transformers()
-    return shell
+    kind = IPythonKernel.shell_class.default_value
+    made = kind.instance(config=Config(SHELL), user_ns={}, compiler_class=Compiler)
+    made.input_transformer_manager = Transformers()
+    return made
 
 
 def direct(base: type) -> type:

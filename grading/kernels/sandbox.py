@@ -175,11 +175,12 @@ class Partition(warm.Owned):
 
     def __init__(self, address: str, modules: Collection[str], limits: Limits):
         """Ask for it there. Raises NoSandbox, `warm.ParentFailed`."""
+        enter = walls(limits)
         request = {
             "preload": sorted(modules),
-            "enter": walls(limits),
+            "enter": enter,
             "listener": LISTENER,
-            "scratch": [SCRATCH, SHARED],
+            "scratch": enter["scratch"],
             **{k: v for k, v in vars(limits).items() if k != "disk"},
         }
         super().__init__()
