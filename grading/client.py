@@ -38,6 +38,7 @@ TEXT = "text/plain"
 PULSE = 0.05  # seconds between two looks whether the kernel is alive
 PATIENCE = 0.5  # seconds until a kernel that has not answered is asked again
 LAST_WORDS = 4.0  # seconds, as nbclient's, for what a cell printed to arrive after its reply
+BROKEN_OFF = zmq.EVENT_DISCONNECTED
 OVERWRITTEN = re.compile(r".*\r(?=[^\n])")
 
 
@@ -105,6 +106,7 @@ class Client:
     def __init__(self, limits: Limits, kernel: KernelManager):
         self.limits, self.km = limits, kernel
         self.kc: BlockingKernelClient | None = None
+        self._monitors: list[zmq.Socket] = []
         self._room: dict[str, int] = {}
         self._sent = self._messages = self._number = 0
 
@@ -113,9 +115,14 @@ class Client:
         # What a process writes past its kernel must not reach the grader's own terminal.
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.km.start_kernel(extra_arguments=QUIET, **silent, **options)
-        self.kc = self.km.client()
+        self.kc = self.km.client(context=self.km.context)
         self.kc.start_channels(stdin=False, hb=False, control=False)
         self._ready()
+        self._monitors = [c.socket.get_monitor_socket(BROKEN_OFF) for c in self._channels]
+
+    @property
+    def _channels(self) -> list[Channel]:
+        return [self.kc.iopub_channel, self.kc.shell_channel]
 
     def _ready(self) -> None:
         """Wait until the kernel answers, and what it publishes arrives. Raises RuntimeError.
@@ -144,8 +151,12 @@ class Client:
         """End the kernel and all that it left running in its process group."""
         if self.kc:
             # Its own stop_channels would open the three others first, to close them.
-            for channel in (self.kc.shell_channel, self.kc.iopub_channel):
+            for channel in self._channels:
+                if self._monitors:
+                    channel.socket.disable_monitor()
                 channel.stop()
+            for monitor in self._monitors:
+                monitor.close(linger=0)
         if self.km.provisioner is None:
             return
         group = getattr(self.km.provisioner, "pgid", None)
@@ -184,10 +195,10 @@ class Client:
 
         Raises KernelLost.
         """
-        iopub, shell = self.kc.iopub_channel, self.kc.shell_channel
+        iopub, shell = self._channels
         poller = zmq.Poller()
-        for channel in (iopub, shell):
-            poller.register(channel.socket, zmq.POLLIN)
+        for socket in (iopub.socket, shell.socket, *self._monitors):
+            poller.register(socket, zmq.POLLIN)
         deadline = time.monotonic() + seconds
         while not waiting.done:
             now = time.monotonic()
@@ -198,6 +209,8 @@ class Client:
             ready = dict(poller.poll(1000 * min(PULSE, deadline - now)))
             if not ready and not self._alive:
                 raise KernelLost(index, self._cause_of_death())
+            if ready and ready.keys() <= {*self._monitors}:
+                raise KernelLost(index, self._cause_of_breaking_off())
             if iopub.socket in ready:
                 with suppress(Empty):
                     self._published(iopub.get_msg(0), waiting, cell)
@@ -222,6 +235,13 @@ class Client:
         # A cell that asks its kernel to exit has ended it: not the next cell.
         if isinstance(payload, list) and {"source": "ask_exit", "keepkernel": False} in payload:
             raise KernelLost(index, self._cause_of_death())
+
+    def _cause_of_breaking_off(self) -> State:
+        """Why a connection broke: the kernel has ended, or sent more at a time than it may."""
+        with suppress(subprocess.TimeoutExpired):
+            self.km.provisioner.process.wait(PATIENCE)
+            return self._cause_of_death()
+        return State.OVER_LIMIT
 
     def _cause_of_death(self) -> State:
         process = self.km.provisioner.process

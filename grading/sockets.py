@@ -11,9 +11,9 @@ from jupyter_client.session import json_unpacker
 
 from .kernels import JUPYTER
 
-# Of messages that a kernel sends: bytes of one, after which the connection is dropped, and how
-# many wait to be read, after which the kernel drops them. A picture or evidence has less.
-LARGEST, WAITING = 4 << 20, 200
+# Of messages that a kernel sends: bytes of one, after which the connection breaks off, and how many
+# wait to be read, after which the kernel drops them. What a cell may send at all is less.
+LARGEST, WAITING = 32 << 20, 200
 
 
 def manager(folder: Path, kernel_name: str = "python3", **options) -> AsyncKernelManager:
@@ -33,7 +33,7 @@ def guarded_manager(folder: Path, kernel_name: str) -> KernelManager:
         kernel_name,
         kernel_spec_manager=kernelspecs(),
         context=Guarded.instance(),
-        client_class="grading.client.KernelClient",
+        client_class="grading.client.KernelClient",  # which must be given the same context
     )
     manager.session.unpack = undated
     return manager

@@ -116,6 +116,9 @@ if sum(child.stdout.read(1) == b"1" for child in made) == 18:
              "from IPython.display import Image, display\nfor _ in range(500):\n"
              "    display(Image(data=b'\\x89PNG\\r\\n\\x1a\\n' + b'x' * 300_000, format='png'))"
              "", state="over_limit"),
+    _flood("large-messages", "二十条 60 MB 的 display 消息", "twenty display messages of 60 MB",
+             "from IPython.display import display\nfor _ in range(20):\n"
+             "    display({'text/plain': 'x' * 60 * 10**6}, raw=True)", state="over_limit"),
     _flood("huge-traceback", "巨大的异常信息与回溯", "a huge message and traceback",
              "raise type('E' * 10**6, (ValueError,), {})('x' * 50 * 10**6)", or_state="timeout"),
     _flood("endless-chain", "一万层的异常链", "a chain of ten thousand exceptions",

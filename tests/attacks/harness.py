@@ -7,7 +7,6 @@ else, so that whatever is left over can be seen.
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+import psutil
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
+from bench.memory import high_water, role_of
 from grading.answers import ASSIGNMENT, solved
 from grading.course import ROOT
 from grading.engine import Processes
@@ -205,7 +206,7 @@ def grade(part: Part) -> None:
     course = Course(part.course)
     list(course.grade(ASSIGNMENT, engine=Processes(1)))
     hand_in_all(part)
-    began, scores = time.monotonic(), {}
+    began, scores, most = time.monotonic(), {}, 0
     before = _rows(course, part)
     for score in course.grade(ASSIGNMENT, part.names, engine=Processes(1)):
         scores[score.student] = {
@@ -214,14 +215,22 @@ def grade(part: Part) -> None:
             "total": score.total,
             "seconds": score.seconds,
         }
+        most = max(most, *_held())
     seconds = time.monotonic() - began
     changed = {name: row for name, row in _rows(course, part).items() if row != before[name]}
     for neighbour in part.neighbours[1:]:  # one of their pages is enough, and a page takes time
         shutil.rmtree(part.course / "autograded" / neighbour)
     course.feedback(ASSIGNMENT)
-    most = max(resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN))
-    result = {"scores": scores, "rows": changed, "seconds": seconds, "memory": most * 1024}
+    result = {"scores": scores, "rows": changed, "seconds": seconds, "memory": most}
     (part.folder / "result.json").write_text(json.dumps(result))
+
+
+def _held() -> tuple[int, int]:
+    """The most that this process ever held, and its worker, in bytes. Raises ValueError."""
+    this = psutil.Process()
+    below = this.children(recursive=True)
+    (worker,) = (process for process in below if role_of(process, this.pid) == "worker")
+    return high_water(this), high_water(worker)
 
 
 def _rows(course: Course, part: Part) -> dict[str, list]:

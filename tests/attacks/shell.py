@@ -193,6 +193,12 @@ for frames in ([b"garbage"], [b""], [b"<IDS|MSG>"], [b"<IDS|MSG>", b"", b"{}", b
                [b"x"] * 200):
     KERNEL.iopub_socket.send_multipart(frames)
 '''),
+    _messages("frames-of-gigabytes", "零拷贝地发送许多 500 MB 的帧",
+              "many frames of 500 MB, sent without a copy", '''
+held = bytes(500 * 2**20)
+for _ in range(16):
+    KERNEL.iopub_socket.send_multipart([b"stream", held], copy=False)
+''', state="over_limit"),
     _messages("another-key", "换掉会话密钥", "the session's key changed", '''
 KERNEL.session.key = b"another"
 ''', state="timeout"),

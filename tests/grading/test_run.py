@@ -8,6 +8,7 @@ import time
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from grading import sockets
 from grading.client import Client, KernelClient, Limits, is_png, merged
 from grading.run import run
 from grading.states import State
@@ -192,6 +193,19 @@ def test_a_flood_that_is_read_after_the_end_of_its_cell_costs_no_other_cell(monk
     executed, notes = run(notebook("print('flood' * 10**5)", "print('next')"), SEED, limits)
     assert [(n.state, n.cell) for n in notes] == [(State.OVER_LIMIT, "c0")]
     assert texts(executed.cells[1]) == "next\n"
+
+
+def test_a_message_larger_than_a_cell_may_send_at_all_is_not_taken_in(monkeypatch):
+    """The connection breaks off; what is within the limits still arrives, be it large."""
+    monkeypatch.setattr(sockets, "LARGEST", 1 << 20)
+    monkeypatch.setattr(sockets.Guarded, "_instance", None)
+    show = "from IPython.display import display\ndisplay({'text/plain': 'x' * %d}, raw=True)"
+    cells = ["x = 1", show % 1_000_000, show % 2_000_000, "print(x)"]
+    executed, notes = run(notebook(*cells), SEED)
+    assert [(n.state, n.cell) for n in notes] == [(State.OVER_LIMIT, "c2")]
+    assert len(executed.cells[1].outputs[0].data["text/plain"]) > 10_000
+    assert [o.output_type for o in executed.cells[2].outputs] == ["error"]
+    assert texts(executed.cells[3]) == "1\n"
 
 
 GIF = base64.b64encode(b"GIF89a").decode()
