@@ -4,9 +4,11 @@
 them, as text/plain and as the picture's alternative text.
 """
 
+from binascii import b2a_base64
+from io import BytesIO
+
 import numpy as np
 from IPython import get_ipython
-from IPython.core.pylabtools import print_figure
 from matplotlib import (
     collections,
     colors,
@@ -18,6 +20,7 @@ from matplotlib import (
     quiver,
     ticker,
 )
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib_inline.config import InlineBackend
@@ -230,8 +233,14 @@ def describe(figure):
 
 
 def _png(figure):
-    data = print_figure(figure, "png", bbox_inches=None, base64=True)
-    return data, {"alt": describe(figure)}
+    if not figure.axes and not figure.lines:  # as IPython: an empty figure is not shown
+        return None
+    # Figure.savefig draws twice: once for the layout, which print_png finds as it draws.
+    agg = isinstance(figure.canvas, FigureCanvasAgg)
+    canvas = figure.canvas if agg else FigureCanvasAgg(figure)
+    picture = BytesIO()
+    canvas.print_png(picture)
+    return b2a_base64(picture.getvalue(), newline=False).decode("ascii"), {"alt": describe(figure)}
 
 
 def inline():

@@ -1,4 +1,5 @@
 import base64
+import io
 import subprocess
 import sys
 
@@ -189,6 +190,34 @@ def test_in_a_notebook_a_picture_has_its_description_and_a_fixed_size():
         header = base64.b64decode(output.data["image/png"])[:24]
         size = np.frombuffer(header[16:], ">u4")
         assert list(size) == [640, 400]
+
+
+@pytest.mark.parametrize("layout", ["constrained", "tight", None])
+def test_a_picture_is_drawn_once_and_is_the_one_that_savefig_draws_twice(layout):
+    def draw(draws):
+        figure, (left, right) = pyplot.subplots(1, 2, layout=layout, facecolor="0.9")
+        lines(left, label="$\\frac{dy}{dx}$")
+        left.set_ylabel("y" * 20)
+        left.legend()
+        image(right)
+        before = figure.draw
+        figure.draw = lambda renderer: (draws.append(1), before(renderer))
+        return figure
+
+    once, twice, stored = [], [], io.BytesIO()
+    picture, described = figures._png(draw(once))
+    draw(twice).savefig(stored, format="png", facecolor="auto", dpi="figure")
+    assert base64.b64decode(picture) == stored.getvalue()
+    assert len(once) == 1 and len(twice) == (2 if layout else 1)
+    assert described["alt"].startswith("图 figure")
+    pyplot.close("all")
+
+
+def test_a_figure_without_a_canvas_that_can_draw_is_given_one_and_an_empty_one_is_not_shown():
+    figure = matplotlib.figure.Figure()
+    assert figures._png(figure) is None
+    lines(figure.subplots())
+    assert base64.b64decode(figures._png(figure)[0]).startswith(b"\x89PNG")
 
 
 def test_outside_a_notebook_inline_is_refused_in_both_languages():
