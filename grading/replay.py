@@ -15,7 +15,7 @@ from .course import ROOT, assignments, course_notebooks
 from .kernels import warm
 
 DEFAULT_PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"  # jupyter_client reads it
-AT_ONCE = 4  # notebooks for each core: most will have ended before it is their turn
+AT_ONCE = 3  # notebooks for each core: some will have ended before it is their turn
 
 
 def replay(
@@ -31,7 +31,7 @@ def replay(
     have none. Kernels are forked from a warm parent where that is to be had; with `cold` each is a
     process of its own. The report goes to `output`, by default this process's standard output.
     """
-    chosen = [Path(path).resolve() for path in paths]
+    chosen = sorted((Path(path).resolve() for path in paths), key=_turn)
     # Test ids are relative to the root; of files outside it they would not be unique.
     root = ROOT if all(path.is_relative_to(ROOT) for path in chosen) else Path("/")
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(root)]
@@ -49,6 +49,20 @@ def replay(
         if not cold:
             env |= warm.share(env)
         return subprocess.run(command, env=env, check=False, stdout=output).returncode
+
+
+def _turn(path: Path) -> tuple[bool, bool, int]:
+    """What to sort notebooks by, so that no core waits.
+
+    Those come last that import what takes longest: its parent does so while the others run. Of
+    those that import the same the longest comes first: pictures and much text take their time.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""  # pytest will say what is wrong with it
+    modules = warm.named(text)
+    return modules.issuperset(warm.DYNAMO), bool(modules), -len(text)
 
 
 def main(

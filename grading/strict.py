@@ -9,13 +9,16 @@ A kernel gets all cells of its notebook at once, and the next notebooks' kernels
 notebook is compared: several work at a time, and none waits for the comparison.
 """
 
+import gc
 import json
+import os
 import re
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty
 
@@ -27,13 +30,14 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager, Runnin
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
 from grading import notebooks, sockets
-from grading.kernels import QUIET
+from grading.kernels import QUIET, warm
 from grading.notebooks import PICTURE_RMS, PICTURES, name_of, picture_distance
 
 PULSE = 20  # milliseconds between two tries to reach a kernel that is starting
 SILENCE = 10  # seconds without a reply, after which it is asked again
 READY = 500  # replies without anything published, after which it is given up
 COUNTED = ("notebooks", "cells", "outputs", "pictures")
+STARTING = 4  # kernels that start at a time
 AHEAD = "replay-ahead"  # the name of the plugin that starts kernels
 REPLAYED = "replayed"  # the key of the counts in the reports' user properties
 
@@ -189,7 +193,7 @@ class GateError(Exception):
 class SocketKernel(RunningKernel):
     """nbval's kernel in this environment, with its sockets in ``folder`` and all it has to do."""
 
-    def __init__(self, folder: Path, cwd: Path, timeout: float, sources: Iterable[str]):
+    def __init__(self, folder: Path, cwd: Path, timeout: float, sources: Sequence[str]):
         specs = NbvalKernelspecManager()
         context = zmq.Context()
         context.setsockopt(zmq.RCVHWM, 0)  # what is not read yet must not be lost
@@ -198,8 +202,10 @@ class SocketKernel(RunningKernel):
             folder, CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=specs, context=context
         )
         # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
-        self.km.start_kernel(stderr=subprocess.DEVNULL, cwd=str(cwd), extra_arguments=QUIET)
-        self.kc = self.km.client()
+        options = {"stderr": subprocess.DEVNULL, "cwd": str(cwd), "extra_arguments": QUIET}
+        modules = " ".join(sorted(warm.named("\n".join(sources))))
+        self.km.start_kernel(env={**os.environ, warm.MODULES: modules}, **options)
+        self.kc = self.km.client(context=self.km.context)
         self.kc.start_channels()
         deadline = time.monotonic() + timeout
         while True:
@@ -258,19 +264,20 @@ class SocketKernel(RunningKernel):
 class StrictFile(IPyNbFile):
     """A notebook; collected in nbval's place."""
 
-    def begin(self):
-        """Start the notebook's kernel on all its cells."""
-        self._names = tempfile.TemporaryDirectory()
+    def begin(self) -> SocketKernel:
+        """Start a kernel on all cells of the notebook."""
         timeout = self.config.option.nbval_kernel_startup_timeout
         sources = [cell.source for cell in self.nb.cells if cell.cell_type == "code"]
-        self.kernel = SocketKernel(Path(self._names.name), self.path.parent, timeout, sources)
+        self._names = tempfile.TemporaryDirectory()
+        return SocketKernel(Path(self._names.name), self.path.parent, timeout, sources)
 
     def setup(self):
-        """Have the notebook's kernel, and the next ones, running."""
-        self.config.pluginmanager.get_plugin(AHEAD).take(self)
+        """Have the notebook's kernel running, and the next ones starting."""
+        self.kernel = self.config.pluginmanager.get_plugin(AHEAD).take(self)
 
     def teardown(self):
         """End the kernel."""
+        self.config.pluginmanager.get_plugin(AHEAD).leave(self)
         if self.kernel is not None:
             self.kernel.stop()
             self.kernel = None
@@ -294,28 +301,34 @@ class StrictFile(IPyNbFile):
 
 
 class Ahead:
-    """Starts the notebooks' kernels in their order, so many at once."""
+    """Starts the notebooks' kernels in their order, so many at once.
+
+    It does so in threads: while one waits for its kernel, another notebook is compared.
+    """
 
     def __init__(self, at_once: int):
         self.at_once = at_once
-        self.files: list[StrictFile] = []
+        self.files: list[StrictFile] = []  # whose kernels were not started yet
+        self.begun: dict[StrictFile, Future[SocketKernel]] = {}
+        self.threads = ThreadPoolExecutor(STARTING)
 
     def pytest_collection_finish(self, session) -> None:
         parents = dict.fromkeys(item.parent for item in session.items)
         self.files = [parent for parent in parents if isinstance(parent, StrictFile)]
 
-    def take(self, file: StrictFile) -> None:
-        """Start this notebook's kernel, if it is not running, and as many of the next."""
-        if file.kernel is None:
-            file.begin()
-        for following in self.files[self.files.index(file) + 1 :]:
-            if sum(f.kernel is not None for f in self.files) >= self.at_once:
-                return
-            if following.kernel is None:
-                try:
-                    following.begin()
-                except Exception:
-                    return  # that will be said when it is that notebook's turn
+    def pytest_sessionfinish(self) -> None:
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def take(self, file: StrictFile) -> SocketKernel:
+        """This notebook's kernel; and let the next ones start. Raises what its start raised."""
+        while self.files and (len(self.begun) < self.at_once or file not in self.begun):
+            following = self.files.pop(0)
+            self.begun[following] = self.threads.submit(following.begin)
+        return self.begun[file].result()
+
+    def leave(self, file: StrictFile) -> None:
+        """This notebook needs its kernel no more."""
+        self.begun.pop(file, None)
 
 
 # --- the plugin -----------------------------------------------------------------------------
@@ -339,6 +352,10 @@ def pytest_collect_file(file_path, parent):
         StrictFile.from_parent(parent, path=file_path) if type(file) is IPyNbFile else file
         for file in collected
     ]
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was collected stays to the end: nobody need look for garbage in it
 
 
 def pytest_configure(config) -> None:

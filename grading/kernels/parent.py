@@ -93,7 +93,7 @@ def preload(modules: Collection[str], sandboxed: bool) -> None:
 
     Raises RuntimeError if they cannot.
     """
-    if modules and all(module in sys.modules for module in modules):
+    if all(module in sys.modules for module in modules):
         return
     # What ipykernel would set in a fresh process: matplotlib reads it when it is imported.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
@@ -181,6 +181,7 @@ class Parent:
             self._let_go(client)
             return
         request = json.loads(message)
+        preload(request.get("preload", ()), self.settings.sandboxed)
         pid = os.fork()
         if pid == 0:
             become_kernel(request, descriptors, self.settings, self.libc)
@@ -353,7 +354,8 @@ def remove(path: Path) -> None:
 def become_kernel(request: dict, descriptors: list[int], settings: Settings, libc) -> None:
     """Turn this forked process into the kernel that was asked for; never returns.
 
-    request: argv (the arguments of ipykernel_launcher), env, cwd. In the sandbox also: connection,
+    request: argv (the arguments of ipykernel_launcher), env, cwd; preload, modules that were
+    imported before, if that took asking. In the sandbox also: connection,
     what a connection file holds; folders, to be made; hooks, functions ("module:name") to be called
     once there is a shell.
     descriptors: standard input, output and error; in the sandbox also the listening sockets of

@@ -75,6 +75,8 @@ class Warm(Forking):
             "env": dict(kwargs["env"]),
             "cwd": os.path.abspath(kwargs.get("cwd") or "."),  # noqa: PTH100 (a plain string)
         }
+        modules = request["env"].pop(warm.MODULES, None)
+        request["preload"] = warm.PLOTS if modules is None else modules.split()
         parent = warm.warm_parent(request["env"])
         with ExitStack() as stack:
             streams = [stream(kwargs.get(name), fd, stack) for fd, name in enumerate(STREAMS)]

@@ -7,7 +7,6 @@ between partitions, `grading.kernels.parent` for the limits.
 
 import json
 import os
-import re
 import select
 import struct
 import subprocess
@@ -47,14 +46,6 @@ ENVIRONMENT = {
     "TZ": "UTC",
 }
 
-# What else to import early where the code names what needs it.
-NAMED = {
-    warm.PLOTS: re.compile(r"\bmatplotlib\b|\bfigures\b"),
-    warm.DYNAMO: re.compile(
-        r"\b(torch\.(optim|compile)|func\.(grad|hessian)|func import|jacrev|jacfwd|"
-        r"grad_and_value|checkpoint)\b"
-    ),
-}
 _wanted: set[str] = set()
 _borrowed: list[str] = []  # the address of another process's sandbox
 LISTENER = 3  # a partition's listening socket, as `partition.serve` numbers it
@@ -139,8 +130,7 @@ def prepare(code: str) -> None:
 
     Raises NoSandbox.
     """
-    for modules, name in NAMED.items():
-        _wanted.update(modules if name.search(code) else ())
+    _wanted.update(warm.named(code))
     if not _borrowed:
         parent()
 

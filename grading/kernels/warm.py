@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import select
 import shutil
 import signal
@@ -26,6 +27,7 @@ BACKWARD = "torch.fx.experimental.symbolic_shapes"  # torch imports it with its 
 # What every notebook of this course needs: torch, what torch imports on its first backward pass and
 # its first count of operations, and a kernel with what that imports as it starts.
 PRELOAD = (
+    "numpy.random",
     "torch",
     BACKWARD,
     "torch._subclasses.schema_check_mode",
@@ -54,7 +56,16 @@ PLOTS = (
 )
 # Optimizers and torch.func import it on their first use, which takes as long as torch itself.
 DYNAMO = ("torch._dynamo",)
+# What else to import early where the code names what needs it.
+NAMED = {
+    PLOTS: re.compile(r"\bmatplotlib\b|\bfigures\b"),
+    DYNAMO: re.compile(
+        r"\b(torch\.(optim|compile)|func\.(grad|hessian)|func import|jacrev|jacfwd|"
+        r"grad_and_value|checkpoint)\b"
+    ),
+}
 SHARED = "AUTOGRAD_WARM_PARENT"  # the variable that names another process's parent
+MODULES = "AUTOGRAD_WARM_MODULES"  # and that names what a kernel's code will import
 START = 60.0  # seconds for a parent to have imported everything and answer
 MESSAGE = 1 << 16
 # Modules read these when they are imported: a kernel that wants others needs another parent.
@@ -279,13 +290,18 @@ def running(key: Any) -> Owned | None:
     return found if found is not None and found.alive else None
 
 
+def named(code: str) -> set[str]:
+    """What this code will import of what takes long, and not every notebook does."""
+    return {name for group, needed in NAMED.items() if needed.search(code) for name in group}
+
+
 def warm_parent(environment: Mapping[str, str]) -> Parent | Shared:
     """The parent of kernels without a sandbox, for kernels with this environment."""
     address, _, digest = os.environ.get(SHARED, "").rpartition(":")
     if digest == read_at_import(environment):
         return Shared(address)
     return parent_for(
-        read_at_import(environment), lambda: Parent(environment, (*PRELOAD, *PLOTS), later=DYNAMO)
+        read_at_import(environment), lambda: Parent(environment, later=DYNAMO)
     )
 
 

@@ -173,6 +173,31 @@ def test_what_the_code_names_is_imported_once_for_all_kernels():
         assert tried(loaded)[0] == ["True\n"]
 
 
+@needs_fork
+def test_what_a_notebook_will_import_is_imported_before_its_kernel_is_forked(start, monkeypatch):
+    monkeypatch.setattr(warm, "_parents", {})
+    names = ["torch._dynamo", "matplotlib.pyplot"]
+    loaded = f"import sys; print(*(name in sys.modules for name in {names}))"
+    for named, seen in (("", "False False"), (names[0], "True False"), (None, "True True")):
+        modules = {} if named is None else {warm.MODULES: named}
+        _, client = start("warm", env={**os.environ, **modules})
+        assert said(client, loaded) == f"{seen}\n"
+        assert said(client, f"import os; print({warm.MODULES!r} in os.environ)") == "False\n"
+    warm.shut_down()
+
+
+def test_what_the_courses_code_imports_is_known_from_its_text():
+    """Each notebook's code and the groups that it needs, as a cold kernel was seen to import."""
+    plots, dynamo = set(warm.PLOTS), set(warm.DYNAMO)
+    for text, needed in (
+        ("import torch\nx.backward()", set()),
+        ("from tutor import figures", plots),
+        ("optimizer = torch.optim.SGD([w], lr=0.1)", dynamo),
+        ("from matplotlib import pyplot\nfrom torch.func import jacrev", plots | dynamo),
+    ):
+        assert warm.named(text) == needed
+
+
 @needs_sandbox
 def test_a_second_kernel_in_a_sandbox_waits_and_is_told_why(start, monkeypatch):
     monkeypatch.setattr(warm, "START", 1.0)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 
 import nbformat
 import pytest
@@ -114,6 +115,53 @@ def test_no_notebook_and_a_broken_one_fail(tmp_path, monkeypatch, capfd):
     (tmp_path / "bad.ipynb").write_text("{")
     assert replay.main([tmp_path / "bad.ipynb"]) == 1
     assert "Cannot read bad.ipynb" in capfd.readouterr().err
+
+
+def test_those_come_last_that_import_what_takes_longest(tmp_path, monkeypatch):
+    texts = {"optimizer": "torch.optim", "long": "figures " * 9, "figure": "figures"}
+    for name, text in {**texts, "plain": "1 + 1"}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    asked = []
+
+    def run(command, **options):
+        asked.extend(name for name in command if str(tmp_path) in name)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(replay.subprocess, "run", run)
+    replay.replay([*sorted(tmp_path.iterdir()), tmp_path / "absent"], cold=True)
+    names = [path.rpartition("/")[2] for path in asked]
+    assert names == ["plain", "bytes", "absent", "long", "figure", "optimizer"]
+
+
+class File:
+    """A notebook whose kernel starts, or does not."""
+
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def begin(self):
+        self.log.append(self.name)
+        if self.name == "bad":
+            raise RuntimeError("no kernel")
+        return f"kernel of {self.name}"
+
+
+def test_kernels_start_ahead_of_their_turn_and_what_fails_is_said_in_it():
+    log = []
+    files = [File(name, log) for name in ("a", "bad", "c", "d", "e")]
+    ahead = strict.Ahead(at_once=3)
+    ahead.files = [*files]
+    assert ahead.take(files[0]) == ahead.take(files[0]) == "kernel of a"
+    assert ahead.begun[files[2]].result() == "kernel of c"
+    assert sorted(log) == ["a", "bad", "c"]
+    ahead.leave(files[0])
+    with pytest.raises(RuntimeError, match="no kernel"):
+        ahead.take(files[1])
+    assert ahead.begun[files[3]].result() == "kernel of d" and "e" not in log
+    ahead.leave(files[1])
+    assert ahead.take(files[4]) == "kernel of e"  # the others are not taken: a test is chosen
+    ahead.pytest_sessionfinish()
 
 
 # --- the gate on the file alone ---------------------------------------------------------------
