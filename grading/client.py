@@ -31,12 +31,13 @@ from traitlets import Type
 from tutor.evidence import MAX_BYTES, MIME
 
 from .kernels import QUIET
+from .sockets import is_idle, wait_until_ready
 from .states import State
 
 PNG = "image/png"
 TEXT = "text/plain"
 PULSE = 0.05  # seconds between two looks whether the kernel is alive
-PATIENCE = 0.5  # seconds until a kernel that has not answered is asked again
+PATIENCE = 0.5  # seconds for a kernel whose connection broke off to have ended
 LAST_WORDS = 4.0  # seconds, as nbclient's, for what a cell printed to arrive after its reply
 BROKEN_OFF = zmq.EVENT_DISCONNECTED
 OVERWRITTEN = re.compile(r".*\r(?=[^\n])")
@@ -117,30 +118,12 @@ class Client:
         self.km.start_kernel(extra_arguments=QUIET, **silent, **options)
         self.kc = self.km.client(context=self.km.context)
         self.kc.start_channels(stdin=False, hb=False, control=False)
-        self._ready()
+        wait_until_ready(self.kc, lambda: self._alive, self.limits.start)
         self._monitors = [c.socket.get_monitor_socket(BROKEN_OFF) for c in self._channels]
 
     @property
     def _channels(self) -> list[Channel]:
         return [self.kc.iopub_channel, self.kc.shell_channel]
-
-    def _ready(self) -> None:
-        """Wait until the kernel answers, and what it publishes arrives. Raises RuntimeError.
-
-        The client's own `wait_for_ready` waits a fifth of a second longer, for silence.
-        """
-        asked, deadline = set(), time.monotonic() + self.limits.start
-        while time.monotonic() < deadline:
-            asked.add(self.kc.kernel_info())
-            with suppress(Empty):
-                self.kc.get_shell_msg(timeout=PATIENCE)
-                while True:
-                    message = self.kc.get_iopub_msg(timeout=PATIENCE)
-                    if is_idle(message) and message["parent_header"].get("msg_id") in asked:
-                        return
-            if not self._alive:
-                raise RuntimeError("the kernel ended before it answered")
-        raise RuntimeError(f"the kernel did not answer within {self.limits.start:.0f} s")
 
     @property
     def _alive(self) -> bool:
@@ -326,13 +309,6 @@ class Waiting:
     @property
     def done(self) -> bool:
         return self.idle and self.replied > 0
-
-
-def is_idle(message: dict[str, Any]) -> bool:
-    """Whether a message says that its kernel has done what it was asked."""
-    return (
-        message.get("msg_type") == "status" and message["content"].get("execution_state") == "idle"
-    )
 
 
 def merged(outputs: list[NotebookNode]) -> list[NotebookNode]:

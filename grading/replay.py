@@ -15,7 +15,6 @@ from .course import ROOT, assignments, course_notebooks
 from .kernels import warm
 
 DEFAULT_PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"  # jupyter_client reads it
-AT_ONCE = 3  # notebooks for each core: some will have ended before it is their turn
 
 
 def replay(
@@ -45,6 +44,8 @@ def replay(
         env.pop("PYTEST_ADDOPTS", None)
         # The other plugins that are installed take a second to say nothing.
         env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        # More threads for kernels that run side by side would wait for each other, and busily.
+        env.setdefault("OMP_NUM_THREADS", "1")
         env[DEFAULT_PROVISIONER] = "local-provisioner" if cold else "warm"
         if not cold:
             env |= warm.share(env)
@@ -75,7 +76,8 @@ def main(
         print("没有找到笔记本。 / No notebook found.", file=sys.stderr)
         return 1
     # One notebook may well have no picture; a whole course without any is a fault.
-    code = replay(chosen, at_once or AT_ONCE * kernels.cores(), pictures=not given, cold=cold)
+    at_once = at_once or kernels.cores() + 1  # now and then one waits for its parent to import
+    code = replay(chosen, at_once, pictures=not given, cold=cold)
     faults = []
     if not given:
         from .stubs import replay_released  # imported late: the kernels' parent comes first

@@ -1,10 +1,15 @@
 """Kernels that talk through named sockets: a free TCP port may be taken before it is bound."""
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import zmq
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.session import json_unpacker
@@ -14,6 +19,8 @@ from .kernels import JUPYTER
 # Of messages that a kernel sends: bytes of one, after which the connection breaks off, and how many
 # wait to be read, after which the kernel drops them. What a cell may send at all is less.
 LARGEST, WAITING = 32 << 20, 200
+PATIENCE = 0.5  # seconds until a kernel that has not answered is asked again
+LAG = 0.02  # and one that has, but whose word that it is idle has not arrived
 
 
 def manager(folder: Path, kernel_name: str = "python3", **options) -> AsyncKernelManager:
@@ -37,6 +44,32 @@ def guarded_manager(folder: Path, kernel_name: str) -> KernelManager:
     )
     manager.session.unpack = undated
     return manager
+
+
+def wait_until_ready(client: BlockingKernelClient, alive: Callable[[], bool], seconds: float):
+    """Wait until a kernel answers, and what it publishes arrives. Raises RuntimeError.
+
+    The client's own `wait_for_ready` waits a fifth of a second longer, for silence.
+    """
+    asked, deadline = set(), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        asked.add(client.kernel_info())
+        with suppress(Empty):
+            client.shell_channel.get_msg(PATIENCE)
+            while True:
+                message = client.iopub_channel.get_msg(LAG)
+                if is_idle(message) and message["parent_header"].get("msg_id") in asked:
+                    return
+        if not alive():
+            raise RuntimeError("the kernel ended before it answered")
+    raise RuntimeError(f"the kernel did not answer within {seconds:.0f} s")
+
+
+def is_idle(message: dict[str, Any]) -> bool:
+    """Whether a message says that its kernel has done what it was asked."""
+    return (
+        message.get("msg_type") == "status" and message["content"].get("execution_state") == "idle"
+    )
 
 
 def undated(text: bytes) -> Any:

@@ -5,40 +5,26 @@ the file alone; each cell is compared as nbval does, and then by kind, mime type
 pictures of its outputs. No rule sanitises anything. Counts of what was compared must equal what
 the files hold.
 
-A kernel gets all cells of its notebook at once, and the next notebooks' kernels run while one
-notebook is compared: several work at a time, and none waits for the comparison.
+Notebooks run in threads (`grading.rerun`), several at a time, and none waits until it is compared.
 """
 
 import gc
 import json
-import os
 import re
-import subprocess
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Empty
 
 import pytest
-import zmq
-from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams
 
-from grading import notebooks, sockets
-from grading.kernels import QUIET, warm
+from grading import notebooks
 from grading.notebooks import PICTURE_RMS, PICTURES, name_of, picture_distance
+from grading.rerun import Run
 
-PULSE = 20  # milliseconds between two tries to reach a kernel that is starting
-SILENCE = 10  # seconds without a reply, after which it is asked again
-READY = 500  # replies without anything published, after which it is given up
 COUNTED = ("notebooks", "cells", "outputs", "pictures")
-STARTING = 4  # kernels that start at a time
-AHEAD = "replay-ahead"  # the name of the plugin that starts kernels
+RUNS = "replay-runs"  # the name of the plugin that runs notebooks
 REPLAYED = "replayed"  # the key of the counts in the reports' user properties
 
 LOOSE_TAG = re.compile(r"skip|ignore|nbval", re.IGNORECASE)
@@ -190,98 +176,25 @@ class GateError(Exception):
     """The stored notebook breaks a rule; the message has one line for each fault."""
 
 
-class SocketKernel(RunningKernel):
-    """nbval's kernel in this environment, with its sockets in ``folder`` and all it has to do."""
-
-    def __init__(self, folder: Path, cwd: Path, timeout: float, sources: Sequence[str]):
-        specs = NbvalKernelspecManager()
-        context = zmq.Context()
-        context.setsockopt(zmq.RCVHWM, 0)  # what is not read yet must not be lost
-        context.setsockopt(zmq.RECONNECT_IVL, PULSE)  # until the kernel listens
-        self.km = sockets.blocking_manager(
-            folder, CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=specs, context=context
-        )
-        # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
-        options = {"stderr": subprocess.DEVNULL, "cwd": str(cwd), "extra_arguments": QUIET}
-        modules = " ".join(sorted(warm.named("\n".join(sources))))
-        self.km.start_kernel(env={**os.environ, warm.MODULES: modules}, **options)
-        self.kc = self.km.client(context=self.km.context)
-        self.kc.start_channels()
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                self._ensure_iopub_up()
-                break
-            except RuntimeError:
-                if time.monotonic() > deadline or not self.km.is_alive():
-                    self.stop()
-                    raise
-        asked = [super(SocketKernel, self).execute_cell_input(s, False) for s in sources]
-        self._asked = iter(asked)
-
-    def _ensure_iopub_up(self):
-        """Wait until what the kernel publishes arrives; nbval's way waits in whole seconds.
-
-        Raises RuntimeError.
-        """
-        asked = self.kc.kernel_info()
-        for _ in range(READY):
-            try:
-                self.await_reply(asked, SILENCE)
-            except Empty:
-                raise RuntimeError(f"the kernel said nothing for {SILENCE} s") from None
-            try:
-                return self.await_idle(asked, PULSE / 1000)
-            except Empty:
-                asked = self.kc.kernel_info()
-        raise RuntimeError("the kernel replies, but what it publishes does not arrive")
-
-    def execute_cell_input(self, cell_input, allow_stdin=None):
-        """The id of the message that asked the kernel for the next cell: it was sent long ago."""
-        return next(self._asked)
-
-    def get_message(self, stream, timeout=None):
-        """As nbval's, which lays out every message for a log, pictures too."""
-        channel = self.kc.iopub_channel if stream == "iopub" else self.kc.shell_channel
-        return channel.get_msg(timeout)
-
-    def is_alive(self):
-        """Whether there is something to hear from it; a later cell may have ended it."""
-        return hasattr(self, "km") and (self.kc.iopub_channel.msg_ready() or super().is_alive())
-
-    def stop(self):
-        """End the kernel; nbval's way looks for the end every tenth of a second."""
-        if not hasattr(self, "km"):
-            return  # nbval has done so, when the kernel fell silent
-        self.kc.stop_channels()
-        run_sync(self.km.provisioner.kill)()
-        run_sync(self.km.provisioner.wait)()
-        self.km.cleanup_resources()
-        self.km.context.destroy(linger=0)
-        del self.km
-
-
 class StrictFile(IPyNbFile):
     """A notebook; collected in nbval's place."""
 
-    def begin(self) -> SocketKernel:
-        """Start a kernel on all cells of the notebook."""
+    def run(self) -> Run:
+        """A run of all cells of the notebook."""
         timeout = self.config.option.nbval_kernel_startup_timeout
         sources = [cell.source for cell in self.nb.cells if cell.cell_type == "code"]
-        self._names = tempfile.TemporaryDirectory()
-        return SocketKernel(Path(self._names.name), self.path.parent, timeout, sources)
+        return Run(sources, self.path.parent, timeout)
 
     def setup(self):
-        """Have the notebook's kernel running, and the next ones starting."""
-        self.kernel = self.config.pluginmanager.get_plugin(AHEAD).take(self)
+        """Have the notebook's kernel running, and the next ones."""
+        self.kernel = self.config.pluginmanager.get_plugin(RUNS).of(self)
+        self.kernel.await_start()
 
     def teardown(self):
-        """End the kernel."""
-        self.config.pluginmanager.get_plugin(AHEAD).leave(self)
+        """End the kernel, if it has not ended."""
         if self.kernel is not None:
             self.kernel.stop()
             self.kernel = None
-        self._names.cleanup()
 
     def collect(self):
         cells = list(super().collect())
@@ -300,35 +213,30 @@ class StrictFile(IPyNbFile):
             )
 
 
-class Ahead:
-    """Starts the notebooks' kernels in their order, so many at once.
-
-    It does so in threads: while one waits for its kernel, another notebook is compared.
-    """
+class Runs:
+    """The notebooks' runs, begun in the order in which they are compared, so many at a time."""
 
     def __init__(self, at_once: int):
-        self.at_once = at_once
-        self.files: list[StrictFile] = []  # whose kernels were not started yet
-        self.begun: dict[StrictFile, Future[SocketKernel]] = {}
-        self.threads = ThreadPoolExecutor(STARTING)
+        self.pool = ThreadPoolExecutor(at_once)
+        self.files: list[StrictFile] = []
+        self.runs: dict[StrictFile, Run] = {}
 
     def pytest_collection_finish(self, session) -> None:
         parents = dict.fromkeys(item.parent for item in session.items)
         self.files = [parent for parent in parents if isinstance(parent, StrictFile)]
 
+    def of(self, file: StrictFile) -> Run:
+        """A notebook's run; all are in the queue as soon as one is asked for."""
+        if not self.runs:
+            self.runs = {file: file.run() for file in self.files}
+            for run in self.runs.values():
+                self.pool.submit(run.work_off)
+        return self.runs[file]
+
     def pytest_sessionfinish(self) -> None:
-        self.threads.shutdown(wait=False, cancel_futures=True)
-
-    def take(self, file: StrictFile) -> SocketKernel:
-        """This notebook's kernel; and let the next ones start. Raises what its start raised."""
-        while self.files and (len(self.begun) < self.at_once or file not in self.begun):
-            following = self.files.pop(0)
-            self.begun[following] = self.threads.submit(following.begin)
-        return self.begun[file].result()
-
-    def leave(self, file: StrictFile) -> None:
-        """This notebook needs its kernel no more."""
-        self.begun.pop(file, None)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for run in self.runs.values():
+            run.let_go()
 
 
 # --- the plugin -----------------------------------------------------------------------------
@@ -360,7 +268,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_configure(config) -> None:
     config.pluginmanager.register(Tally(config), "replay-tally")
-    config.pluginmanager.register(Ahead(config.option.replay_at_once), AHEAD)
+    config.pluginmanager.register(Runs(config.option.replay_at_once), RUNS)
 
 
 def _notebooks_in(arguments: list[str]) -> list[Path]:

@@ -3,11 +3,15 @@
 import re
 import shutil
 import subprocess
+import threading
+import time
 
 import nbformat
 import pytest
+from jupyter_client.provisioning import KernelProvisionerFactory
 
-from grading import kernels, notebooks, replay, strict, stubs
+from grading import kernels, notebooks, replay, rerun, strict, stubs
+from grading.kernels import warm
 
 from .conftest import POINTS, as_png
 from .test_notebooks import cell, edit
@@ -134,34 +138,98 @@ def test_those_come_last_that_import_what_takes_longest(tmp_path, monkeypatch):
     assert names == ["plain", "bytes", "absent", "long", "figure", "optimizer"]
 
 
-class File:
-    """A notebook whose kernel starts, or does not."""
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """begun(sources, folder): a run in a thread of its own, which ends with the test."""
+    if not warm.can_fork():
+        pytest.skip("kernels cannot be forked here")
+    monkeypatch.setenv(replay.DEFAULT_PROVISIONER, "warm")
+    KernelProvisionerFactory.clear_instance()  # it has read the variable before
+    started = []
 
-    def __init__(self, name, log):
-        self.name, self.log = name, log
+    def begin(sources, folder=tmp_path):
+        run = rerun.Run(sources, folder, 60.0)
+        started.append((run, threading.Thread(target=run.work_off)))
+        started[-1][1].start()
+        return run
 
-    def begin(self):
-        self.log.append(self.name)
-        if self.name == "bad":
-            raise RuntimeError("no kernel")
-        return f"kernel of {self.name}"
+    yield begin
+    for run, thread in started:
+        run.stop()
+        thread.join()
+    KernelProvisionerFactory.clear_instance()
 
 
-def test_kernels_start_ahead_of_their_turn_and_what_fails_is_said_in_it():
-    log = []
-    files = [File(name, log) for name in ("a", "bad", "c", "d", "e")]
-    ahead = strict.Ahead(at_once=3)
-    ahead.files = [*files]
-    assert ahead.take(files[0]) == ahead.take(files[0]) == "kernel of a"
-    assert ahead.begun[files[2]].result() == "kernel of c"
-    assert sorted(log) == ["a", "bad", "c"]
-    ahead.leave(files[0])
-    with pytest.raises(RuntimeError, match="no kernel"):
-        ahead.take(files[1])
-    assert ahead.begun[files[3]].result() == "kernel of d" and "e" not in log
-    ahead.leave(files[1])
-    assert ahead.take(files[4]) == "kernel of e"  # the others are not taken: a test is chosen
-    ahead.pytest_sessionfinish()
+def printed(run, source):
+    """What a cell prints, as nbval reads it."""
+    asked, texts = run.execute_cell_input(source), []
+    run.await_reply(asked, timeout=30)
+    while (message := run.get_message("iopub", 30))["msg_type"] != "status" or (
+        message["content"]["execution_state"], message["parent_header"]["msg_id"]
+    ) != ("idle", asked):
+        texts.append(message["content"].get("text", ""))
+    return "".join(texts)
+
+
+def test_a_run_goes_on_without_being_asked_and_ends_its_kernel(begun):
+    sources = ["print('one')", "print('x' * 300_000)", *["print(1)"] * 30]
+    run = begun(sources)
+    run.await_start()
+    assert run._over.wait(60) and not run._running
+    assert [printed(run, source) for source in sources[:2]] == ["one\n", "x" * 300_000 + "\n"]
+    assert all(run.is_alive() and printed(run, s) == "1\n" for s in sources[2:])
+    assert not run.is_alive()
+
+
+def test_a_run_whose_kernel_ends_does_not_keep_its_reader_waiting(begun):
+    run = begun(["print(1)", "import os; os._exit(2)", "print(3)"])
+    run.await_start()
+    assert printed(run, "print(1)") == "1\n"
+    with pytest.raises(RuntimeError, match="内核已经结束"):
+        printed(run, "import os; os._exit(2)")
+    assert not run.is_alive()
+
+
+def test_a_run_that_cannot_start_says_why_and_one_that_is_unwanted_ends(begun, tmp_path):
+    with pytest.raises(RuntimeError, match="ended before it answered"):
+        begun(["1"], tmp_path / "absent").await_start()
+    run = begun(["import time; time.sleep(600)"])
+    run.await_start()
+    run.stop()
+    assert not run._running
+
+
+class Notebook:
+    """A notebook whose run counts how many run at a time."""
+
+    running, most, order = 0, 0, []
+
+    def __init__(self, name):
+        self.name = name
+
+    def run(self):
+        return self
+
+    def work_off(self):
+        Notebook.order.append(self.name)
+        Notebook.running += 1
+        Notebook.most = max(Notebook.most, Notebook.running)
+        time.sleep(0.05)
+        Notebook.running -= 1
+
+    def let_go(self):
+        Notebook.order.append(f"no more of {self.name}")
+
+
+def test_all_notebooks_run_in_their_order_and_so_many_at_a_time():
+    runs = strict.Runs(at_once=2)
+    runs.files = [Notebook(name) for name in "abcde"]
+    assert runs.of(runs.files[3]).name == "d"
+    time.sleep(0.02)
+    runs.pytest_sessionfinish()
+    runs.pool.shutdown()
+    assert Notebook.order == ["a", "b", *(f"no more of {name}" for name in "abcde")]
+    assert Notebook.most == 2
 
 
 # --- the gate on the file alone ---------------------------------------------------------------
