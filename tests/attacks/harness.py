@@ -21,7 +21,7 @@ import psutil
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
-from bench.memory import high_water, role_of
+from bench.memory import high_water
 from grading.answers import ASSIGNMENT, solved
 from grading.course import ROOT
 from grading.engine import Processes
@@ -228,8 +228,8 @@ def grade(part: Part) -> None:
 def _held() -> tuple[int, int]:
     """The most that this process ever held, and its worker, in bytes. Raises ValueError."""
     this = psutil.Process()
-    below = this.children(recursive=True)
-    (worker,) = (process for process in below if role_of(process, this.pid) == "worker")
+    (server,) = (child for child in this.children() if "forkserver" in " ".join(child.cmdline()))
+    (worker,) = server.children()
     return high_water(this), high_water(worker)
 
 

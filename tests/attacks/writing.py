@@ -352,7 +352,7 @@ def vjp(f, x, v):
             pass
     raise ValueError
 '''},
-        state="timeout",
+        state="over_limit",
     ),
     Attack(
         "forge-requests-to-the-parent", "冒充批改程序，要求父进程再 fork 一个内核",
