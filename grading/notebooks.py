@@ -174,12 +174,18 @@ def picture_distance(left: str, right: str) -> float:
     return float(np.sqrt(np.mean((pixels[0] - pixels[1]) ** 2)))
 
 
-def run(nb: NotebookNode, folder: Path, env: dict[str, str], **options) -> NotebookNode:
+def run(
+    nb: NotebookNode,
+    folder: Path,
+    env: dict[str, str],
+    kernel_name: str = "python3",
+    **options,
+) -> NotebookNode:
     """Run `nb` in a fresh kernel in `folder`, in place; `options` are nbclient's traits."""
     with tempfile.TemporaryDirectory() as names:
         client = NotebookClient(
             nb,
-            km=sockets.manager(Path(names)),
+            km=sockets.manager(Path(names), kernel_name),
             timeout=kernels.CELL_TIMEOUT,
             record_timing=False,
             resources={"metadata": {"path": str(folder)}},

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -23,12 +24,14 @@ def replay(
     pictures: bool = True,
     output: IO | None = None,
     cold: bool = False,
+    env: dict[str, str] | None = None,
 ) -> int:
     """Replay these notebooks in a pytest of its own, `at_once` at a time; its exit code.
 
     Fails when a file is no notebook or nothing was compared; without `pictures` the notebooks may
     have none. Kernels are forked from a warm parent where that is to be had; with `cold` each is a
     process of its own. The report goes to `output`, by default this process's standard output.
+    They see `env`, by default `kernels.environment`; what is to be added to it is.
     """
     chosen = sorted((Path(path).resolve() for path in paths), key=_turn)
     # Test ids are relative to the root; of files outside it they would not be unique.
@@ -40,7 +43,7 @@ def replay(
     command += [f"--replay-at-once={at_once}"]
     command += [] if pictures else ["--replay-without-pictures"]
     command += map(str, chosen)
-    with kernels.environment() as env:
+    with nullcontext(env) if env else kernels.environment() as env:
         env.pop("PYTEST_ADDOPTS", None)
         # The other plugins that are installed take a second to say nothing.
         env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -77,12 +80,16 @@ def main(
         return 1
     # One notebook may well have no picture; a whole course without any is a fault.
     at_once = at_once or kernels.cores() + 1  # now and then one waits for its parent to import
-    code = replay(chosen, at_once, pictures=not given, cold=cold)
-    faults = []
-    if not given:
-        from .stubs import replay_released  # imported late: the kernels' parent comes first
-
-        for assignment in assignments():
-            faults += replay_released(assignment)
-        print("\n".join(faults) or "released assignments: no fault")
+    with kernels.environment() as env:
+        code = replay(chosen, at_once, pictures=not given, cold=cold, env=env)
+        faults = [] if given else _released_faults(env, "python3" if cold else "warm")
     return int(bool(code or faults))
+
+
+def _released_faults(env: dict[str, str], kernel_name: str) -> list[str]:
+    """What is wrong with the released forms of all assignments; prints it."""
+    from .stubs import replay_released  # imported late: the kernels' parent comes first
+
+    faults = [f for name in assignments() for f in replay_released(name, env, kernel_name)]
+    print("\n".join(faults) or "released assignments: no fault")
+    return faults

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from . import kernels, notebooks
+from . import notebooks
 from .course import source_path
 
 CALL_STUB = """
@@ -33,18 +33,23 @@ SOLUTION = re.compile(r"### BEGIN SOLUTION(.*?)### END SOLUTION", re.DOTALL)
 MARKS = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME")
 
 
-def replay_released(assignment: str) -> list[str]:
-    """What is wrong with the released form of an assignment; prints what it looked at."""
+def replay_released(assignment: str, env: dict[str, str], kernel_name: str) -> list[str]:
+    """What is wrong with the released form of an assignment; prints what it looked at.
+
+    env and kernel_name: what its kernel sees, and what kind it is.
+    """
     from .release import released  # imported late: nbgrader takes seconds to load
 
     source = notebooks.read(source_path(assignment))
-    faults, counts = released_faults(released(assignment), source)
+    faults, counts = released_faults(released(assignment), source, env, kernel_name)
     shown = ", ".join(f"{counts[name]} {name}" for name in ("cells", "stubs", "checks"))
     print(f"released {assignment}: ran {shown}; {counts['lines']} solution lines looked for")
     return [f"released {assignment}: {fault}" for fault in faults]
 
 
-def released_faults(nb: NotebookNode, source: NotebookNode) -> tuple[list[str], Counter]:
+def released_faults(
+    nb: NotebookNode, source: NotebookNode, env: dict[str, str], kernel_name: str
+) -> tuple[list[str], Counter]:
     """Run an unsolved notebook and look for what it must not have; (faults, counts).
 
     Every cell before the first stub runs; every stub raises NotImplementedError naming its
@@ -54,9 +59,8 @@ def released_faults(nb: NotebookNode, source: NotebookNode) -> tuple[list[str], 
     faults = _left_over(nb, source, counts)
     probed = nbformat.from_dict(json.loads(json.dumps(nb)))
     probed.cells = [part for cell in probed.cells for part in (cell, *_stub_calls(cell))]
-    with kernels.environment() as env:
-        folder = Path(env["IPYTHONDIR"])
-        notebooks.run(probed, folder, env, allow_errors=True)
+    folder = Path(env["IPYTHONDIR"])
+    notebooks.run(probed, folder, env, kernel_name, allow_errors=True)
     answered = False
     for cell in probed.cells:
         answered = answered or is_answer(cell)

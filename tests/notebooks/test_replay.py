@@ -301,7 +301,11 @@ RELEASES = {
 @pytest.fixture(scope="session")
 def releases():
     source = assignment(SOLVED)
-    return {name: stubs.released_faults(nb, source) for name, (nb, _) in RELEASES.items()}
+    with kernels.environment() as env:
+        return {
+            name: stubs.released_faults(nb, source, env, "warm")
+            for name, (nb, _) in RELEASES.items()
+        }
 
 
 @pytest.mark.parametrize("name", RELEASES)
