@@ -182,9 +182,8 @@ def test_a_run_goes_on_without_being_asked_and_ends_its_kernel(begun):
 
 
 def test_a_run_whose_kernel_ends_does_not_keep_its_reader_waiting(begun):
-    run = begun(["print(1)", "import os; os._exit(2)", "print(3)"])
+    run = begun(["import os; os._exit(2)", "print(3)"])
     run.await_start()
-    assert printed(run, "print(1)") == "1\n"
     with pytest.raises(RuntimeError, match="内核已经结束"):
         printed(run, "import os; os._exit(2)")
     assert not run.is_alive()
