@@ -37,7 +37,7 @@ from .states import State
 PNG = "image/png"
 TEXT = "text/plain"
 PULSE = 0.05  # seconds between two looks whether the kernel is alive
-PATIENCE = 0.5  # seconds for a kernel whose connection broke off to have ended
+ENDING = 2.0  # seconds for a kernel whose connection broke off to have ended
 LAST_WORDS = 4.0  # seconds, as nbclient's, for what a cell printed to arrive after its reply
 BROKEN_OFF = zmq.EVENT_DISCONNECTED
 OVERWRITTEN = re.compile(r".*\r(?=[^\n])")
@@ -222,7 +222,7 @@ class Client:
     def _cause_of_breaking_off(self) -> State:
         """Why a connection broke: the kernel has ended, or sent more at a time than it may."""
         with suppress(subprocess.TimeoutExpired):
-            self.km.provisioner.process.wait(PATIENCE)
+            self.km.provisioner.process.wait(ENDING)
             return self._cause_of_death()
         return State.OVER_LIMIT
 

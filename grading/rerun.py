@@ -33,6 +33,7 @@ class Run(RunningKernel):
         """sources: of the code cells. timeout: seconds for the kernel to start."""
         self.sources, self.cwd, self.timeout = sources, cwd, timeout
         self.km = self.kc = None
+        self._error: BaseException | None = None
         self._requests: Future[list[str]] = Future()
         self._received = {"shell": SimpleQueue(), "iopub": SimpleQueue()}
         self._unwanted, self._over = threading.Event(), threading.Event()
@@ -52,6 +53,7 @@ class Run(RunningKernel):
                 finally:
                     self._end()
         except BaseException as error:
+            self._error = error
             if not self._requests.done():
                 self._requests.set_exception(error)
         finally:
@@ -125,7 +127,7 @@ class Run(RunningKernel):
         message = self._received[stream].get(timeout=timeout)
         if message is None:
             self._received[stream].put(None)
-            raise RuntimeError("内核已经结束。 / The kernel has ended.")
+            raise RuntimeError("内核已经结束。 / The kernel has ended.") from self._error
         return message
 
     def is_alive(self) -> bool:
