@@ -20,10 +20,9 @@ import nbformat
 from nbgrader.converters import GenerateAssignment
 
 from tutor.evidence import MIME
-from tutor.verdict import difference
 
 from .course import ROOT, assignments, read_source
-from .keys import public_keys
+from .keys import agree, public_keys
 from .misconceptions import alternatives, misconceptions
 from .rebuild import grade_id, is_answer
 from .release import stub_message
@@ -233,11 +232,12 @@ def same_keys(given: dict, public: dict) -> bool:
         return False
     for name, made in public["exercises"].items():
         entry = given["exercises"][name]
-        pairs = [(entry["key"], made["key"])]
+        if not agree(entry["key"], made["key"]):
+            return False
+        rounded = {wrong.name for wrong in misconceptions(name) if wrong.rounded}
         for mine, theirs in zip(entry["misconceptions"], made["misconceptions"], strict=True):
-            pairs.append((entry["key"] | mine["evidence"], made["key"] | theirs["evidence"]))
-        for mine, theirs in pairs:
-            if set(mine) != set(theirs) or any(difference(mine[f], theirs[f]) for f in theirs):
+            both = entry["key"] | mine["evidence"], made["key"] | theirs["evidence"]
+            if not agree(*both, rounded=theirs["name"] in rounded):
                 return False
     return True
 

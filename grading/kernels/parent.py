@@ -236,17 +236,56 @@ class Parent:
 
 def excess(limits: Settings, kernel: int) -> str:
     """Which limit is passed, "" for none."""
-    names = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
     # First of all, and at once: where processes multiply, each further look takes too long.
-    if len(names) - 1 > limits.processes:
+    if len(names := others()) > limits.processes:
         return "processes"
     reap_orphans(kernel)
     if sum(count_files(folder) for folder in limits.scratch) > limits.files:
         return "files"
-    memory, threads = usage([name for name in names if name != str(os.getpid())], limits.memory)
+    memory, threads = usage(names)
     if threads > limits.threads:
         return "threads"
-    return "memory" if memory > limits.memory else ""
+    if memory <= limits.memory:
+        return ""
+    with held_still(names):
+        if len(names := others()) > limits.processes:
+            return "processes"
+        return "memory" if sum(map(proportional, names)) > limits.memory else ""
+
+
+def others() -> list[str]:
+    """The numbers of all processes here but this one, which is the first."""
+    names = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [name for name in names if name != str(os.getpid())]
+
+
+@contextmanager
+def held_still(names: list[str]):
+    """All processes here stand still meanwhile, and none is added.
+
+    A process that forks without end would hold the lock on the map of its memory, and keep who
+    looks at it waiting while others multiply. Those of ``names`` that stood still before are
+    stopped again: only a signal to all also reaches a process that is being forked.
+    """
+    standing = [int(name) for name in names if state(name) == "T"]
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGCONT)
+        for number in standing:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGSTOP)
+
+
+def state(name: str) -> str:
+    """What a process does, in a letter, as proc(5) has it; "" for one that has ended."""
+    try:
+        return fields(Path("/proc", name, "status"))["State"][0]
+    except OSError:
+        return ""
 
 
 def tell(client: socket.socket, **message) -> None:
@@ -262,28 +301,24 @@ def end_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-def usage(processes: list[str], enough: int) -> tuple[int, int]:
-    """Of these processes: memory of their own in bytes, threads.
+def usage(processes: list[str]) -> tuple[int, int]:
+    """Of these processes: at most how much memory of their own in bytes, and threads.
 
-    What forks have in common is counted for each of them; only where that comes to more than
-    ``enough`` bytes is the exact amount asked for, which takes milliseconds.
+    What forks have in common is counted for each of them: the exact amount takes milliseconds.
     """
     found = []
     for name in processes:
         with suppress(OSError):  # it has ended meanwhile
-            found.append((name, fields(Path("/proc", name, "status"))))
-    memory = sum(resident(status, "RssAnon", "RssShmem") for _, status in found)
-    if memory > enough:
-        memory = sum(proportional(name, status) for name, status in found)
-    return memory, sum(int(status["Threads"]) for _, status in found)
+            found.append(fields(Path("/proc", name, "status")))
+    memory = sum(resident(status, "RssAnon", "RssShmem") for status in found)
+    return memory, sum(int(status["Threads"]) for status in found)
 
 
-def proportional(name: str, status: dict[str, str]) -> int:
+def proportional(name: str) -> int:
     """Bytes of a process's memory, its share of what it has in common with others."""
-    try:
+    with suppress(OSError):
         return resident(fields(Path("/proc", name, "smaps_rollup")), "Pss_Anon", "Pss_Shmem")
-    except OSError:  # it hides itself, or has ended
-        return resident(status, "RssAnon", "RssShmem")
+    return usage([name])[0]  # it hides itself, or has ended
 
 
 def fields(path: Path) -> dict[str, str]:

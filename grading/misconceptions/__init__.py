@@ -19,12 +19,16 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Wrong:
-    """A named wrong answer with one sentence on it in each language."""
+    """A named wrong answer with one sentence on it in each language.
+
+    rounded: that its numbers differ from processor to processor by more than the last digits.
+    """
 
     name: str
     zh: str
     en: str
     answer: Callable
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,11 @@ _wrong: dict[str, dict[str, Wrong]] = defaultdict(dict)
 _right: dict[str, dict[str, Right]] = defaultdict(dict)
 
 
-def misconception(exercise: str, *, zh: str, en: str):
-    """Register the decorated function as a wrong answer to ``exercise``."""
+def misconception(exercise: str, *, zh: str, en: str, rounded: bool = False):
+    """Register the decorated function as a wrong answer to ``exercise``; see `Wrong`."""
 
     def register(answer):
-        _wrong[exercise][answer.__name__] = Wrong(answer.__name__, zh, en, answer)
+        _wrong[exercise][answer.__name__] = Wrong(answer.__name__, zh, en, answer, rounded)
         return answer
 
     return register

@@ -1660,6 +1660,7 @@ def squared_gap(model, loss_fn, x, y, size):
     zh="你对每个参数各算一个差距再平均：范数应当是所有参数一起算的。",
     en="You take a gap for every parameter and average them: the norm is that of all parameters "
     "together.",
+    rounded=True,
 )
 def mean_over_parameters(model, loss_fn, x, y, size):
     def gradients(size):

@@ -1507,6 +1507,7 @@ def one_zero_for_unused(y, x, retain_graph=False, create_graph=False):
     zh="补的零没有照着输入的 dtype：float32 的梯度与它们接在一起，整个变成了 float64。",
     en="The zeros do not have the dtype of the inputs: joined with them, gradients of float32 all "
     "become float64.",
+    rounded=True,
 )
 def default_dtype_zeros(y, x, retain_graph=False, create_graph=False):
     xs, grads = _gradients(y, x, retain_graph, create_graph)

@@ -439,6 +439,38 @@ def test_what_ends_a_kernel_costs_one_cell(code, state):
     assert notes == [(state, "c0")]
 
 
+FORKS = """
+import os, signal, time, torch
+held = torch.ones(20_000_000)  # 80 MB that all have in common
+pids, (ready, go) = [], os.pipe()
+for i in range(28):
+    pid = os.fork()
+    if not pid:
+        os.close(go)
+        if i == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os.read(ready, 1)
+        os._exit(i)
+    pids.append(pid)
+time.sleep(1.0)
+def field(pid, name):
+    with open(f"/proc/{pid}/status") as file:
+        return next(line.split()[1] for line in file if line.startswith(name))
+print(sum(int(field(pid, "RssAnon")) for pid in pids) > 2048 * 1024)
+os.close(go)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids[1:]]
+print(codes == list(range(1, 28)), field(pids[0], "State"))
+os.kill(pids[0], signal.SIGCONT)
+print(os.waitpid(pids[0], 0)[1])
+"""
+
+
+@needs_sandbox
+def test_what_forks_have_in_common_counts_once_and_who_stood_still_goes_on_doing_so():
+    """To look at their memory, all are held still for a moment; nobody notices."""
+    assert tried(FORKS) == (["True\nTrue T\n0\n"], [])
+
+
 @needs_sandbox
 def test_a_kernel_that_dies_at_its_start_is_an_error_and_holds_up_nothing():
     """Its sockets, left open, would keep the grader from ending."""
