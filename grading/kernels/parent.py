@@ -267,7 +267,7 @@ def held_still(names: list[str]):
     looks at it waiting while others multiply. Those of ``names`` that stood still before are
     stopped again: only a signal to all also reaches a process that is being forked.
     """
-    standing = [int(name) for name in names if state(name) == "T"]
+    standing = [int(name) for name in names if stands_still(name)]
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGSTOP)
     try:
@@ -280,12 +280,13 @@ def held_still(names: list[str]):
                 os.kill(number, signal.SIGSTOP)
 
 
-def state(name: str) -> str:
-    """What a process does, in a letter, as proc(5) has it; "" for one that has ended."""
+def stands_still(name: str) -> bool:
+    """Whether a process is stopped, or is to be as soon as it has its turn."""
     try:
-        return fields(Path("/proc", name, "status"))["State"][0]
-    except OSError:
-        return ""
+        status = fields(Path("/proc", name, "status"))
+    except OSError:  # it has ended
+        return False
+    return status["State"][0] == "T" or bool(int(status["ShdPnd"], 16) >> (signal.SIGSTOP - 1) & 1)
 
 
 def tell(client: socket.socket, **message) -> None:
