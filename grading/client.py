@@ -23,15 +23,13 @@ import nbformat
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.channels import ZMQSocketChannel
-from jupyter_client.manager import KernelManager
-from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 from traitlets import Type
 
 from tutor.evidence import MAX_BYTES, MIME
 
 from .kernels import QUIET
-from .sockets import is_idle, wait_until_ready
+from .sockets import Manager, is_idle
 from .states import State
 
 PNG = "image/png"
@@ -104,7 +102,7 @@ class KernelClient(BlockingKernelClient):
 class Client:
     """Runs cells in a kernel, with limits that also hold against code that will not stop."""
 
-    def __init__(self, limits: Limits, kernel: KernelManager):
+    def __init__(self, limits: Limits, kernel: Manager):
         self.limits, self.km = limits, kernel
         self.kc: BlockingKernelClient | None = None
         self._monitors: list[zmq.Socket] = []
@@ -115,39 +113,22 @@ class Client:
         """Start the kernel with ``cwd`` and ``env``. Raises if it does not come up."""
         # What a process writes past its kernel must not reach the grader's own terminal.
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.km.start_kernel(extra_arguments=QUIET, **silent, **options)
-        self.kc = self.km.client(context=self.km.context)
-        self.kc.start_channels(stdin=False, hb=False, control=False)
-        wait_until_ready(self.kc, lambda: self._alive, self.limits.start)
+        self.kc = self.km.begin(self.limits.start, extra_arguments=QUIET, **silent, **options)
         self._monitors = [c.socket.get_monitor_socket(BROKEN_OFF) for c in self._channels]
 
     @property
     def _channels(self) -> list[Channel]:
         return [self.kc.iopub_channel, self.kc.shell_channel]
 
-    @property
-    def _alive(self) -> bool:
-        process = self.km.provisioner.process
-        return process is not None and process.poll() is None
-
     def end(self) -> None:
         """End the kernel and all that it left running in its process group."""
-        if self.kc:
-            # Its own stop_channels would open the three others first, to close them.
+        if self._monitors:
             for channel in self._channels:
-                if self._monitors:
-                    channel.socket.disable_monitor()
-                channel.stop()
-            for monitor in self._monitors:
-                monitor.close(linger=0)
-        if self.km.provisioner is None:
-            return
+                channel.socket.disable_monitor()
+        for monitor in self._monitors:
+            monitor.close(linger=0)
         group = getattr(self.km.provisioner, "pgid", None)
-        # The manager's own shutdown_kernel looks for the end every tenth of a second, in vain
-        # for a kernel whose parent ends it.
-        run_sync(self.km.provisioner.kill)()
-        run_sync(self.km.provisioner.wait)()
-        self.km.cleanup_resources()
+        self.km.end()
         if group and group != os.getpgrp():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
@@ -190,7 +171,7 @@ class Client:
             if now > deadline:
                 return False
             ready = dict(poller.poll(1000 * min(PULSE, deadline - now)))
-            if not ready and not self._alive:
+            if not ready and not self.km.alive:
                 raise KernelLost(index, self._cause_of_death())
             if ready and ready.keys() <= {*self._monitors}:
                 raise KernelLost(index, self._cause_of_breaking_off())

@@ -23,7 +23,7 @@ from tutor.evidence import MIME
 
 from .course import ROOT, assignments, read_source
 from .keys import agree, public_keys
-from .misconceptions import alternatives, misconceptions
+from .misconceptions import alternatives, misconceptions, rounding
 from .rebuild import grade_id, is_answer
 from .release import stub_message
 from .seeds import course_secret
@@ -234,10 +234,10 @@ def same_keys(given: dict, public: dict) -> bool:
         entry = given["exercises"][name]
         if not agree(entry["key"], made["key"]):
             return False
-        rounded = {wrong.name for wrong in misconceptions(name) if wrong.rounded}
+        names = rounding(name)
         for mine, theirs in zip(entry["misconceptions"], made["misconceptions"], strict=True):
             both = entry["key"] | mine["evidence"], made["key"] | theirs["evidence"]
-            if not agree(*both, rounded=theirs["name"] in rounded):
+            if not agree(*both, rounded=theirs["name"] in names):
                 return False
     return True
 

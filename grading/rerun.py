@@ -13,7 +13,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import zmq
-from jupyter_core.utils import run_sync
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager, RunningKernel
 
 from . import sockets
@@ -72,15 +71,8 @@ class Run(RunningKernel):
         # What Python writes to stderr comes as messages; the rest is the kernel's own chatter.
         options = {"stderr": subprocess.DEVNULL, "cwd": str(self.cwd), "extra_arguments": QUIET}
         modules = " ".join(sorted(warm.named("\n".join(self.sources))))
-        self.km.start_kernel(env={**os.environ, warm.MODULES: modules}, **options)
-        self.kc = self.km.client(context=context)
-        self.kc.start_channels(stdin=False, hb=False, control=False)
-        sockets.wait_until_ready(self.kc, lambda: self._running, self.timeout)
-
-    @property
-    def _running(self) -> bool:
-        process = self.km.provisioner.process
-        return process is not None and process.poll() is None
+        env = {**os.environ, warm.MODULES: modules}
+        self.kc = self.km.begin(self.timeout, env=env, **options)
 
     def _take_in(self, requests: list[str]) -> None:
         """Until all of the last cell has come, the kernel has ended, or nobody wants it."""
@@ -91,7 +83,7 @@ class Run(RunningKernel):
         missing = {*channels} if requests else set()
         while missing and not self._unwanted.is_set():
             ready = dict(poller.poll(LOOK))
-            if not ready and not self._running:
+            if not ready and not self.km.alive:
                 return
             for name, channel in channels.items():
                 if channel.socket in ready:
@@ -102,14 +94,8 @@ class Run(RunningKernel):
                         missing.discard(name)
 
     def _end(self) -> None:
-        """End the kernel; nbval's way looks for the end every tenth of a second."""
-        if self.kc is not None:
-            for channel in (self.kc.iopub_channel, self.kc.shell_channel):
-                channel.stop()
-        if self.km is not None and self.km.provisioner is not None:
-            run_sync(self.km.provisioner.kill)()
-            run_sync(self.km.provisioner.wait)()
-            self.km.cleanup_resources()
+        if self.km is not None:
+            self.km.end()
             self.km.context.destroy(linger=0)
 
     # --- what nbval asks ---

@@ -13,6 +13,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.session import json_unpacker
+from jupyter_core.utils import run_sync
 
 from .kernels import JUPYTER
 
@@ -23,6 +24,49 @@ PATIENCE = 0.5  # seconds until a kernel that has not answered is asked again
 LAG = 0.02  # and one that has, but whose word that it is idle has not arrived
 
 
+class Manager(KernelManager):
+    """A manager of a kernel and of a client that has no other thread, both in one context.
+
+    jupyter_client's client would make a context of its own, without this one's options.
+    """
+
+    _begun: BlockingKernelClient | None = None
+
+    def client(self, **options: Any) -> BlockingKernelClient:
+        """A client in the manager's context."""
+        return super().client(**{"context": self.context} | options)
+
+    def begin(self, seconds: float, **options: Any) -> BlockingKernelClient:
+        """Start the kernel with these options; a client that it has answered.
+
+        Raises RuntimeError if it does not come up within ``seconds``, and what its start raises.
+        """
+        self.start_kernel(**options)
+        self._begun = self.client()
+        self._begun.start_channels(stdin=False, hb=False, control=False)
+        wait_until_ready(self._begun, lambda: self.alive, seconds)
+        return self._begun
+
+    @property
+    def alive(self) -> bool:
+        """Whether the kernel's process is there, asked without waiting."""
+        process = self.provisioner and self.provisioner.process
+        return process is not None and process.poll() is None
+
+    def end(self) -> None:
+        """End what `begin` began, as far as it came."""
+        if self._begun:
+            # Its own stop_channels would open the three others first, to close them.
+            for channel in (self._begun.iopub_channel, self._begun.shell_channel):
+                channel.stop()
+        if self.provisioner:
+            # Its own shutdown_kernel looks for the end every tenth of a second, in vain for a
+            # kernel whose parent ends it.
+            run_sync(self.provisioner.kill)()
+            run_sync(self.provisioner.wait)()
+            self.cleanup_resources()
+
+
 def manager(folder: Path, kernel_name: str = "python3", **options) -> AsyncKernelManager:
     """A manager of one kernel whose sockets lie in ``folder``, which must outlive the kernel."""
     return AsyncKernelManager(
@@ -30,7 +74,7 @@ def manager(folder: Path, kernel_name: str = "python3", **options) -> AsyncKerne
     )
 
 
-def guarded_manager(folder: Path, kernel_name: str) -> KernelManager:
+def guarded_manager(folder: Path, kernel_name: str) -> Manager:
     """The same for a student's kernel, which cannot fill this process's memory by what it sends.
 
     It does not need asyncio. kernel_name: "sandbox", "warm" or an installed one.
@@ -40,7 +84,7 @@ def guarded_manager(folder: Path, kernel_name: str) -> KernelManager:
         kernel_name,
         kernel_spec_manager=kernelspecs(),
         context=Guarded.instance(),
-        client_class="grading.client.KernelClient",  # which must be given the same context
+        client_class="grading.client.KernelClient",
     )
     manager.session.unpack = undated
     return manager
@@ -93,9 +137,9 @@ class Guarded(zmq.Context):
         self.setsockopt(zmq.LINGER, 0)  # a kernel that is gone keeps nobody from ending
 
 
-def blocking_manager(folder: Path, kernel_name: str, **options) -> KernelManager:
+def blocking_manager(folder: Path, kernel_name: str, **options) -> Manager:
     """The same without asyncio and without limits, as nbval needs it."""
-    return KernelManager(kernel_name=kernel_name, **_sockets(folder), **options)
+    return Manager(kernel_name=kernel_name, **_sockets(folder), **options)
 
 
 @lru_cache(maxsize=1)

@@ -77,6 +77,11 @@ def misconceptions(exercise: str) -> list[Wrong]:
     return list(_wrong[exercise].values())
 
 
+def rounding(exercise: str) -> set[str]:
+    """The names of those whose numbers are made of rounding; see `Wrong.rounded`."""
+    return {wrong.name for wrong in misconceptions(exercise) if wrong.rounded}
+
+
 def alternatives(exercise: str) -> list[Right]:
     """The other right answers to an exercise."""
     _modules()

@@ -69,19 +69,13 @@ def start(tmp_path):
         manager = sockets.blocking_manager(
             tmp_path, name, kernel_spec_manager=sockets.kernelspecs()
         )
-        manager.start_kernel(
-            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
-        )
-        client = manager.client()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        started.append((manager, client))
-        return manager, client
+        started.append(manager)
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return manager, manager.begin(60.0, **silent | options)
 
     yield begin
-    for manager, client in started:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    for manager in started:
+        manager.end()
 
 
 def said(client, code):
@@ -119,7 +113,7 @@ def test_a_forked_kernel_is_like_a_fresh_one(start, name):
             pass
         assert reply["content"]["ename"] == "KeyboardInterrupt"
         assert said(client, "print('on')") == "on\n"
-        manager.shutdown_kernel(now=True)  # a sandbox runs one kernel at a time
+        manager.end()  # a sandbox runs one kernel at a time
 
 
 @needs_fork
@@ -187,7 +181,7 @@ def test_what_a_notebook_will_import_is_imported_before_its_kernel_is_forked(sta
 
 
 def test_what_the_courses_code_imports_is_known_from_its_text():
-    """Each notebook's code and the groups that it needs, as a cold kernel was seen to import."""
+    """Samples of what notebooks say, and the groups that a cold kernel was seen to import."""
     plots, dynamo = set(warm.PLOTS), set(warm.DYNAMO)
     for text, needed in (
         ("import torch\nx.backward()", set()),
@@ -652,7 +646,7 @@ def test_a_shell_made_in_advance_is_like_one_made_in_the_kernel(start):
     for more in ([], ["--InteractiveShell.show_rewritten_input=0"]):
         manager, client = start("sandbox", extra_arguments=[*kernels.QUIET, *more])
         texts.append(said(client, show))
-        manager.shutdown_kernel(now=True)
+        manager.end()
     assert texts[0] == texts[1] and "True True 2" in texts[0]
 
 

@@ -175,7 +175,7 @@ def test_a_run_goes_on_without_being_asked_and_ends_its_kernel(begun):
     sources = ["print('one')", "print('x' * 300_000)", *["print(1)"] * 30]
     run = begun(sources)
     run.await_start()
-    assert run._over.wait(60) and not run._running
+    assert run._over.wait(60) and not run.km.alive
     assert [printed(run, source) for source in sources[:2]] == ["one\n", "x" * 300_000 + "\n"]
     assert all(run.is_alive() and printed(run, s) == "1\n" for s in sources[2:])
     assert not run.is_alive()
@@ -195,7 +195,7 @@ def test_a_run_that_cannot_start_says_why_and_one_that_is_unwanted_ends(begun, t
     run = begun(["import time; time.sleep(600)"])
     run.await_start()
     run.stop()
-    assert not run._running
+    assert not run.km.alive
 
 
 class Notebook:
