@@ -55,8 +55,10 @@ def assert_the_switch_works(page, count: int, album, name: str) -> None:
     for number, (word, shown) in enumerate(SHOWN.items()):
         choose(page, word)
         wanted = [[count, count * shown[0]], [count, count * shown[1]]]
+        # JupyterLab renders what is out of sight when the page has nothing else to do. To look in
+        # each frame, as Playwright would, leaves it hardly any time for that.
         page.wait_for_function(f"wanted => JSON.stringify(({HALVES})()) === JSON.stringify(wanted)",
-                               arg=wanted)  # fmt: skip
+                               arg=wanted, polling=500)  # fmt: skip
         page.screenshot(path=album / f"{name}-{number}.png")
     print(f"{name}: {count} pairs looked at, in {len(SHOWN)} positions of the switch")
 
