@@ -1,7 +1,6 @@
 """Kernels that talk through named sockets: a free TCP port may be taken before it is bound."""
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -44,8 +43,26 @@ class Manager(KernelManager):
         self.start_kernel(**options)
         self._begun = self.client()
         self._begun.start_channels(stdin=False, hb=False, control=False)
-        wait_until_ready(self._begun, lambda: self.alive, seconds)
+        self._wait_until_ready(self._begun, seconds)
         return self._begun
+
+    def _wait_until_ready(self, client: BlockingKernelClient, seconds: float) -> None:
+        """Wait until the kernel answers, and what it publishes arrives. Raises RuntimeError.
+
+        The client's own `wait_for_ready` waits a fifth of a second longer, for silence.
+        """
+        asked, deadline = set(), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            asked.add(client.kernel_info())
+            with suppress(Empty):
+                client.shell_channel.get_msg(PATIENCE)
+                while True:
+                    message = client.iopub_channel.get_msg(LAG)
+                    if is_idle(message) and message["parent_header"].get("msg_id") in asked:
+                        return
+            if not self.alive:
+                raise RuntimeError("the kernel ended before it answered")
+        raise RuntimeError(f"the kernel did not answer within {seconds:.0f} s")
 
     @property
     def alive(self) -> bool:
@@ -88,25 +105,6 @@ def guarded_manager(folder: Path, kernel_name: str) -> Manager:
     )
     manager.session.unpack = undated
     return manager
-
-
-def wait_until_ready(client: BlockingKernelClient, alive: Callable[[], bool], seconds: float):
-    """Wait until a kernel answers, and what it publishes arrives. Raises RuntimeError.
-
-    The client's own `wait_for_ready` waits a fifth of a second longer, for silence.
-    """
-    asked, deadline = set(), time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        asked.add(client.kernel_info())
-        with suppress(Empty):
-            client.shell_channel.get_msg(PATIENCE)
-            while True:
-                message = client.iopub_channel.get_msg(LAG)
-                if is_idle(message) and message["parent_header"].get("msg_id") in asked:
-                    return
-        if not alive():
-            raise RuntimeError("the kernel ended before it answered")
-    raise RuntimeError(f"the kernel did not answer within {seconds:.0f} s")
 
 
 def is_idle(message: dict[str, Any]) -> bool:
